@@ -1,0 +1,193 @@
+//! Seat: the upward half of a logged-in session. It keeps what the room's mailbox has no space for yet, and the
+//! order of frames, fence and leave across a move.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::mpsc::error::{SendError, TrySendError};
+use tokio::time::{Instant, timeout};
+
+use crate::link::{Frames, LeaveReason, SessionId, Up, Uplink, UserId};
+
+/// How long the room gets to take what is left when its session ends.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Reserve = Pin<Box<dyn Future<Output = Result<OwnedPermit<Up>, SendError<()>>> + Send>>;
+
+/// Where a session sits.
+pub(super) struct Seat {
+    user: UserId,
+    session: SessionId,
+    uplink: Uplink,
+    /// Between `Signal::Moving` and `Signal::Moved`.
+    moving: bool,
+    /// The one batch that did not fit; nothing is read from the socket while there is one.
+    held: Option<Frames>,
+    /// The fence is still to be sent, after `held`.
+    fence: bool,
+    /// The old room ended in the middle of the move: what it did not take is the new room's.
+    orphaned: bool,
+    /// Waiting for space in the mailbox, for `held` or the fence.
+    reserve: Option<Reserve>,
+    /// Since when nothing goes up.
+    blocked: Option<Instant>,
+}
+
+/// The room's mailbox is closed, and no move is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// The news that a session left did not reach its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unheard;
+
+/// Why nothing goes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// The room's mailbox is full.
+    Full(Instant),
+    /// The player is between two rooms.
+    Moving(Instant),
+}
+
+impl Seat {
+    pub(super) fn new(user: UserId, session: SessionId, uplink: Uplink) -> Self {
+        Self {
+            user,
+            session,
+            uplink,
+            moving: false,
+            held: None,
+            fence: false,
+            orphaned: false,
+            reserve: None,
+            blocked: None,
+        }
+    }
+
+    /// The name of the room, for logs.
+    pub(super) fn room(&self) -> &str {
+        &self.uplink.room
+    }
+
+    /// Whose it is.
+    pub(super) fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// Why the socket must not be read, if so, and since when.
+    pub(super) fn blocked(&self) -> Option<Blocked> {
+        let since = self.blocked?;
+        Some(if self.moving { Blocked::Moving(since) } else { Blocked::Full(since) })
+    }
+
+    /// Whether the room is no more. A room that ends says so through the outbox first; this is for what was
+    /// missed.
+    pub(super) fn gone(&self) -> bool {
+        !self.moving && self.uplink.mailbox.is_closed()
+    }
+
+    /// Hands a batch to the room, or holds it. Must not be called while [blocked](Self::blocked).
+    pub(super) fn send(&mut self, frames: Frames, now: Instant) -> Result<(), Gone> {
+        debug_assert!(self.blocked.is_none());
+        let up = Up::Frames { user: self.user, session: self.session, frames };
+        match self.uplink.mailbox.try_send(up) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(up)) => {
+                self.hold(up, now);
+                Ok(())
+            }
+            Err(TrySendError::Closed(up)) => {
+                self.hold(up, now);
+                Err(Gone)
+            }
+        }
+    }
+
+    fn hold(&mut self, up: Up, now: Instant) {
+        if let Up::Frames { frames, .. } = up {
+            self.held = Some(frames);
+            self.blocked = Some(now);
+        }
+    }
+
+    /// The player is about to be moved: what is held and then the fence go to the present room, the rest
+    /// waits.
+    pub(super) fn moving(&mut self, now: Instant) {
+        self.moving = true;
+        self.fence = true;
+        self.blocked = Some(now);
+    }
+
+    /// The player has been moved. What the old room can no longer take goes to the new one.
+    pub(super) fn moved(&mut self, uplink: Uplink) {
+        self.uplink = uplink;
+        self.moving = false;
+        self.fence = false;
+        self.orphaned = false;
+        self.reserve = None;
+        if self.held.is_none() {
+            self.blocked = None;
+        }
+    }
+
+    /// Sends what is held and the fence as the mailbox takes them. Ready when the state changed: whatever could
+    /// be sent is; the caller looks at [`Self::blocked`]. Pending with nothing to send.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if self.orphaned || (self.held.is_none() && !self.fence) {
+            return Poll::Pending;
+        }
+        while self.held.is_some() || self.fence {
+            let mailbox = &self.uplink.mailbox;
+            let reserve = self.reserve.get_or_insert_with(|| Box::pin(mailbox.clone().reserve_owned()));
+            let permit = ready!(reserve.as_mut().poll(cx));
+            self.reserve = None;
+            match permit {
+                Ok(permit) => {
+                    let up = self.next();
+                    permit.send(up);
+                }
+                Err(_) if self.moving => {
+                    self.fence = false;
+                    self.orphaned = true;
+                    return Poll::Pending;
+                }
+                Err(_) => return Poll::Ready(Err(Gone)),
+            }
+        }
+        if !self.moving {
+            self.blocked = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next thing to send: held frames, then the fence.
+    fn next(&mut self) -> Up {
+        let (user, session) = (self.user, self.session);
+        if let Some(frames) = self.held.take() {
+            return Up::Frames { user, session, frames };
+        }
+        self.fence = false;
+        Up::Fence { user, session }
+    }
+
+    /// Gets up: what is held, the fence and the leave, in order, within a bounded time. A room that has ended
+    /// needs no telling.
+    pub(super) async fn leave(mut self, reason: LeaveReason) -> Result<(), Unheard> {
+        let (user, session) = (self.user, self.session);
+        let all = async {
+            while self.held.is_some() || self.fence {
+                let up = self.next();
+                self.uplink.mailbox.send(up).await?;
+            }
+            self.uplink.mailbox.send(Up::Leave { user, session, reason }).await
+        };
+        match timeout(LEAVE_TIMEOUT, all).await {
+            Ok(Ok(()) | Err(SendError(_))) => Ok(()),
+            Err(_elapsed) => Err(Unheard),
+        }
+    }
+}

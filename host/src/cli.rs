@@ -1,0 +1,72 @@
+//! Cli: the commands of `hotseat`. Each is a file; this one lists them.
+
+use std::process::ExitCode;
+
+pub mod bots;
+pub mod build;
+pub mod demo;
+pub mod dev;
+pub mod failure;
+pub mod new;
+pub mod plugin;
+mod print_config;
+pub mod run;
+mod signals;
+pub mod terminal;
+
+pub use failure::{EXIT_USAGE, report};
+
+/// A game host whose logic is WebAssembly plugins, replaced under live players
+#[derive(Debug, clap::Parser)]
+#[command(name = "hotseat", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  hotseat demo                      two versions, 200 bots, one live swap, a report
+  hotseat new my-game               a plugin to start from
+  hotseat dev my-game               play it; every saved change goes live
+  hotseat plugin deploy game-logic FILE   replace the game of a running node";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Plugin(plugin::PluginArgs),
+    Build(build::BuildArgs),
+    New(new::NewArgs),
+    Dev(dev::DevArgs),
+    Bots(bots::BotsArgs),
+    Demo(demo::DemoArgs),
+}
+
+impl Cli {
+    /// Runs the command to its end and gives the exit status of the process.
+    ///
+    /// # Errors
+    /// Why it stopped, for [`report`].
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Plugin(args) => plugin::run(args).await,
+            Command::Build(args) => build::run(args).await,
+            Command::New(args) => new::run(&args),
+            Command::Dev(args) => dev::run(args).await,
+            Command::Bots(args) => bots::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

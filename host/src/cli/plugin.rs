@@ -1,0 +1,79 @@
+//! `hotseat plugin`: the plugins of a running node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::terminal;
+
+mod deploy;
+mod inspect;
+mod list;
+mod node;
+
+/// Show and replace the plugins of a running node
+#[derive(Debug, clap::Args)]
+pub struct PluginArgs {
+    /// The node's admin address [default: HOTSEAT_ADMIN, else 127.0.0.1:9600]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// Write the answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// The node's plugins and the version each of them runs
+    List,
+    /// What is in a built file, and whether a node would take it; needs no node
+    Inspect {
+        /// The file that `hotseat build` wrote
+        file: PathBuf,
+    },
+    /// Replace a plugin's version under its live rooms
+    Deploy {
+        /// The plugin's name: that of its manifest
+        name: String,
+        /// The file that `hotseat build` wrote
+        file: PathBuf,
+    },
+    /// Go back to the version that was live before
+    Rollback {
+        /// The plugin's name
+        name: String,
+    },
+    /// What happened to a plugin, newest last
+    History {
+        /// The plugin's name
+        name: String,
+    },
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// If the file is bad, the node is not there, or it refuses.
+pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
+    let node = || node::Node::named(args.admin.as_deref());
+    match &args.command {
+        Command::List => list::list(node()?, args.json).await?,
+        Command::History { name } => list::history(node()?, name, args.json).await?,
+        Command::Inspect { file } => return inspect::inspect(file, args.json).await,
+        Command::Deploy { name, file } => deploy::deploy(node()?, name, file, args.json).await?,
+        Command::Rollback { name } => deploy::rollback(node()?, name, args.json).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an answer for machines.
+fn json(answer: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(answer)
+        .map_err(|error| Failure::new("the answer cannot be written as JSON").cause(error))?;
+    terminal::line(&text);
+    Ok(())
+}

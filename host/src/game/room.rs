@@ -1,0 +1,523 @@
+//! Room: the task that owns one guest and everyone who sits with it.
+//!
+//! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
+//! thread would cost more. Between two calls it takes orders: save, swap, stop. Station 6 of the frame's way.
+
+mod release;
+mod seats;
+mod ticks;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+pub(super) use self::seats::Target;
+use self::seats::{Here, Seats};
+use self::ticks::Ticks;
+use super::registry::{Registry, RoomHandle};
+use super::sandbox::{Outcome, Sandbox, SwapError};
+use super::services::{IN_FLIGHT_MAX, Reply};
+use crate::link::{Frames, LeaveReason, Player, Up};
+use crate::plugin::{Fault, Input, LoadError, Snapshot, Version};
+
+/// Mailbox items taken at a time; orders and time are looked at in between.
+const BATCH: usize = 64;
+
+/// Faults of one player's messages within [`STRIKE_WINDOW`] that end its session.
+const STRIKES: u32 = 3;
+
+/// Faults of other inputs (ticks, timers) within [`STRIKE_WINDOW`] that end the room.
+const ROOM_STRIKES: u32 = 10;
+
+const STRIKE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Deferred events a room may heap up; one that has more feeds itself and is ended.
+const DEFERRED_MAX: usize = 8192;
+
+/// How long a closing room waits for its players to move out.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// What a room can be told, between two calls.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Write the state down, for a rehearsal.
+    Snapshot(oneshot::Sender<Result<Snapshot, String>>),
+    /// Hand over to another version; answers how long the room stood still.
+    Swap(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
+    /// Go back to an earlier version.
+    Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
+    /// The present version has proved itself.
+    Confirm,
+    /// End; the node shuts down.
+    Stop,
+}
+
+/// Whether the room has opened; `None` while it tries.
+pub(super) type Opened = watch::Receiver<Option<Result<(), String>>>;
+
+/// What a room is born with.
+pub(super) struct Birth {
+    pub(super) handle: RoomHandle,
+    pub(super) args: Arc<[u8]>,
+    pub(super) version: Arc<Version>,
+    pub(super) fallback: Option<Arc<Version>>,
+    pub(super) mailbox: mpsc::Receiver<Up>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) opened: watch::Sender<Option<Result<(), String>>>,
+}
+
+struct Room {
+    name: Arc<str>,
+    registry: Arc<Registry>,
+    sandbox: Sandbox,
+    seats: Seats,
+    ticks: Ticks,
+    replies: mpsc::Sender<Reply>,
+    in_flight: usize,
+    /// Players whom the last call sent away: the guest hears of it before anything else.
+    pending: VecDeque<Departure>,
+    /// What earlier calls caused and may cause again without end; takes its turn with the mailbox.
+    deferred: VecDeque<Deferred>,
+    strikes: Strikes,
+    closing: Option<String>,
+}
+
+/// A player is gone by the room's own doing. Each makes the room emptier, so they come to an end.
+#[derive(Debug)]
+struct Departure(u64, LeaveReason);
+
+/// An event of the room's own making that a guest could answer with another one, for ever.
+#[derive(Debug)]
+enum Deferred {
+    /// A transfer failed.
+    Rejoin(u64),
+    /// Too many service calls are under way for this one.
+    Refused(u64),
+}
+
+/// Faults in a window of time.
+#[derive(Debug)]
+struct Strikes {
+    since: Instant,
+    count: u32,
+}
+
+impl Strikes {
+    fn new() -> Self {
+        Self { since: Instant::now(), count: 0 }
+    }
+
+    /// Counts one; true at the `limit`-th within the window.
+    fn strike(&mut self, limit: u32) -> bool {
+        if self.since.elapsed() > STRIKE_WINDOW {
+            *self = Self::new();
+        }
+        self.count += 1;
+        self.count >= limit
+    }
+}
+
+/// Opens the room and runs it to its end.
+pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
+    let Birth { handle, args, version, fallback, mut mailbox, orders, opened } = birth;
+    let env = registry.new_env();
+    let world = registry.world().clone();
+    let name = Arc::clone(&handle.name);
+    let open = || Sandbox::open(world, &version, fallback, Arc::clone(&name), args, env);
+    match tokio::task::block_in_place(open) {
+        Ok(sandbox) => {
+            opened.send_replace(Some(Ok(())));
+            debug!(room = %handle.name, version = %sandbox.version(), "room open");
+            let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
+            let room = Room::new(registry, handle.name, sandbox, replies);
+            room.run(mailbox, orders, answers).await;
+        }
+        Err(error) => {
+            warn!(room = %handle.name, version = %version, %error, "room cannot open");
+            if let LoadError::Fault(fault) = &error {
+                registry.report(&version, fault);
+            }
+            opened.send_replace(Some(Err(error.to_string())));
+            registry.forget(&handle.name);
+            mailbox.close();
+            evict(&registry, &mut mailbox, &handle.name);
+        }
+    }
+}
+
+/// Sends whoever still comes to a room that is gone to their home rooms.
+fn evict(registry: &Arc<Registry>, mailbox: &mut mpsc::Receiver<Up>, name: &Arc<str>) {
+    while let Ok(up) = mailbox.try_recv() {
+        if let Up::Join { player, backlog, .. } = up {
+            registry.send_home(player, backlog, name);
+        }
+    }
+}
+
+impl Room {
+    fn new(registry: Arc<Registry>, name: Arc<str>, sandbox: Sandbox, replies: mpsc::Sender<Reply>) -> Self {
+        let ticks = Ticks::new(sandbox.version().manifest());
+        registry.metrics.rooms.inc();
+        Self {
+            name,
+            registry,
+            sandbox,
+            seats: Seats::default(),
+            ticks,
+            replies,
+            in_flight: 0,
+            pending: VecDeque::new(),
+            deferred: VecDeque::new(),
+            strikes: Strikes::new(),
+            closing: None,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut mailbox: mpsc::Receiver<Up>,
+        mut orders: mpsc::Receiver<Order>,
+        mut answers: mpsc::Receiver<Reply>,
+    ) {
+        self.release();
+        self.settle(self.now());
+        let mut batch = Vec::with_capacity(BATCH);
+        let alarm = tokio::time::sleep(Duration::from_secs(3600));
+        tokio::pin!(alarm);
+        while self.closing.is_none() {
+            let due = self.due().map(tokio::time::Instant::from_std);
+            if let Some(due) = due
+                && due != alarm.deadline()
+            {
+                alarm.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                Some(order) = orders.recv() => {
+                    if matches!(order, Order::Stop) {
+                        break;
+                    }
+                    self.obey(order);
+                }
+                () = &mut alarm, if due.is_some() => self.on_time(),
+                Some(reply) = answers.recv() => self.on_reply(&reply),
+                taken = mailbox.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    let now_ms = self.now();
+                    for up in batch.drain(..) {
+                        self.take(now_ms, up);
+                    }
+                    self.on_deferred();
+                    self.trim();
+                }
+                () = std::future::ready(()), if !self.deferred.is_empty() => {
+                    self.on_deferred();
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        self.registry.forget(&self.name);
+        self.registry.metrics.rooms.dec();
+        match self.closing.take() {
+            Some(why) => self.close(&why, &mut mailbox).await,
+            None => mailbox.close(),
+        }
+        self.registry.metrics.players.sub(i64::try_from(self.seats.len()).unwrap_or(0));
+    }
+
+    fn now(&self) -> u64 {
+        self.registry.clock.ms_at(Instant::now())
+    }
+
+    fn take(&mut self, now_ms: u64, up: Up) {
+        match up {
+            Up::Frames { user, session, frames } => self.on_frames(now_ms, user.0, session, &frames),
+            Up::Join { player, backlog, profile } => self.on_join(now_ms, player, &backlog, profile),
+            Up::Fence { user, session } => self.on_fence(user.0, session),
+            Up::Leave { user, session, reason } => self.on_leave(now_ms, user.0, session, reason),
+        }
+    }
+
+    fn on_frames(&mut self, now_ms: u64, user: u64, session: crate::link::SessionId, frames: &Frames) {
+        let mut seat_of = None;
+        for (op, payload) in frames.iter() {
+            if seat_of != Some(self.seats.changes()) {
+                seat_of = Some(self.seats.changes());
+                match self.seats.here(user, session) {
+                    Here::Yes => {}
+                    Here::Moving(backlog) => {
+                        backlog.push(op, payload);
+                        // Frame by frame from here on: the seat does not change back.
+                        seat_of = None;
+                        continue;
+                    }
+                    Here::No => {
+                        self.registry.metrics.stale.inc();
+                        seat_of = None;
+                        continue;
+                    }
+                }
+            }
+            self.deliver(now_ms, &Input::Message { user, op, payload });
+            self.settle(now_ms);
+        }
+    }
+
+    fn on_join(
+        &mut self,
+        now_ms: u64,
+        player: Player,
+        backlog: &[Frames],
+        profile: Option<Arc<[u8]>>,
+    ) {
+        let (user, session) = (player.user.0, player.session);
+        if self.seats.remove(user).is_some() {
+            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Replaced as u32 });
+            self.settle(now_ms);
+        } else {
+            self.registry.metrics.players.inc();
+        }
+        if self.seats.is_empty() {
+            self.ticks.start(Instant::now());
+        }
+        self.seats.insert(player);
+        self.deliver(now_ms, &Input::Join { user, profile: profile.as_deref() });
+        self.settle(now_ms);
+        for frames in backlog {
+            self.on_frames(now_ms, user, session, frames);
+        }
+    }
+
+    fn on_fence(&mut self, user: u64, session: crate::link::SessionId) {
+        if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
+            self.registry.metrics.players.dec();
+            self.registry.metrics.transfers.inc();
+            self.registry.clone().forward(player, to, backlog, None, &self.name);
+        }
+    }
+
+    fn on_leave(
+        &mut self,
+        now_ms: u64,
+        user: u64,
+        session: crate::link::SessionId,
+        reason: LeaveReason,
+    ) {
+        if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
+            // The guest has seen this player leave. What the client sent since belongs to the next room.
+            self.registry.metrics.players.dec();
+            self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
+        } else if self.seats.remove_session(user, session) {
+            self.registry.metrics.players.dec();
+            self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
+            self.settle(now_ms);
+        }
+        self.registry.left(user, session);
+    }
+
+    fn on_reply(&mut self, reply: &Reply) {
+        self.in_flight -= 1;
+        let now_ms = self.now();
+        let Reply { token, status, body, text } = reply;
+        self.deliver(now_ms, &Input::Reply { token: *token, status: *status, body, text });
+        self.settle(now_ms);
+    }
+
+    /// The next moment at which something is due without anybody sending anything.
+    fn due(&mut self) -> Option<Instant> {
+        let ticks = !self.seats.is_empty() || self.ticks.when_empty();
+        let tick = if ticks { self.ticks.due() } else { None };
+        let timer = self.sandbox.env().next_timer().map(|(due_ms, _)| self.registry.clock.instant_of(due_ms));
+        [tick, timer].into_iter().flatten().min()
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        let now_ms = self.registry.clock.ms_at(now);
+        // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
+        for _ in 0..BATCH {
+            match self.sandbox.env().next_timer() {
+                Some((due_ms, id)) if due_ms <= now_ms => {
+                    self.deliver(now_ms, &Input::Timer { id });
+                    self.settle(now_ms);
+                }
+                _ => break,
+            }
+        }
+        if (!self.seats.is_empty() || self.ticks.when_empty())
+            && let Some(step) = self.ticks.step(now)
+        {
+            self.registry.metrics.ticks_skipped.inc_by(step.skipped);
+            self.deliver(now_ms, &Input::Tick { dt_ms: step.dt_ms });
+            self.settle(now_ms);
+        }
+        self.trim();
+    }
+
+    /// Works off what the last call caused.
+    fn settle(&mut self, now_ms: u64) {
+        while let Some(Departure(user, reason)) = self.pending.pop_front() {
+            self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
+        }
+    }
+
+    /// A batch of what earlier calls caused.
+    fn on_deferred(&mut self) {
+        if self.deferred.len() > DEFERRED_MAX {
+            self.closing = Some(format!("it feeds itself: {DEFERRED_MAX} events of its own making wait"));
+            return;
+        }
+        let now_ms = self.now();
+        for _ in 0..BATCH.min(self.deferred.len()) {
+            match self.deferred.pop_front() {
+                Some(Deferred::Rejoin(user)) => self.deliver(now_ms, &Input::Rejoin { user }),
+                Some(Deferred::Refused(token)) => {
+                    let text = format!("{IN_FLIGHT_MAX} calls of this room are under way");
+                    let status = tonic::Code::ResourceExhausted as u32;
+                    self.deliver(now_ms, &Input::Reply { token, status, body: &[], text: &text });
+                }
+                None => return,
+            }
+            self.settle(now_ms);
+        }
+    }
+
+    fn deliver(&mut self, now_ms: u64, input: &Input<'_>) {
+        self.registry.count(input);
+        let mut outcome = self.sandbox.deliver(now_ms, input);
+        loop {
+            match outcome {
+                Outcome::Done => return self.release(),
+                Outcome::Refused { code, text } => return self.refuse(input, code, &text),
+                Outcome::Skipped(fault) => return self.on_fault(input, &fault),
+                Outcome::Reverted { fault, from, then } => {
+                    self.log_fault(&from, input, &fault);
+                    self.ticks = Ticks::new(self.sandbox.version().manifest());
+                    self.ticks.start(Instant::now());
+                    self.registry.report(&from, &fault);
+                    outcome = *then;
+                }
+                Outcome::Lost(error) => {
+                    self.closing = Some(format!("the room cannot be rebuilt: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn log_fault(&self, version: &Arc<Version>, input: &Input<'_>, fault: &Fault) {
+        self.registry.metrics.faults.with_label_values(&[fault.kind.name()]).inc();
+        let frames = fault.frames.join(" < ");
+        warn!(room = %self.name, version = %version, input = input.kind(), %fault, frames, "guest failed");
+    }
+
+    fn on_fault(&mut self, input: &Input<'_>, fault: &Fault) {
+        let version = Arc::clone(self.sandbox.version());
+        self.log_fault(&version, input, fault);
+        match *input {
+            Input::Message { user, .. } => self.seats.failed(user, STRIKES, &mut self.pending),
+            Input::Join { user, .. } => self.seats.turn_away(user),
+            _ if self.strikes.strike(ROOM_STRIKES) => {
+                self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn trim(&mut self) {
+        match self.sandbox.trim() {
+            Ok(()) => {}
+            Err(SwapError::Lost(error)) => self.closing = Some(format!("the room is lost: {error}")),
+            Err(error) => {
+                warn!(room = %self.name, version = %self.sandbox.version(), %error, "no snapshot");
+                if self.sandbox.overgrown() {
+                    self.closing = Some(format!("its state cannot be saved: {error}"));
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Snapshot(answer) => {
+                let snapshot = tokio::task::block_in_place(|| self.sandbox.snapshot());
+                // The asker may have given up; the room does not mind.
+                let _ = answer.send(snapshot.map_err(|error| error.to_string()));
+            }
+            Order::Swap(to, answer) => {
+                let _ = answer.send(self.change(|sandbox| sandbox.swap(&to)));
+            }
+            Order::Revert(to, answer) => {
+                let there = self.sandbox.version().digest() == to.digest();
+                let result = if there { Ok(Duration::ZERO) } else { self.change(|room| room.revert(&to)) };
+                let _ = answer.send(result);
+            }
+            Order::Confirm => self.sandbox.confirm(),
+            Order::Stop => {}
+        }
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut Sandbox) -> Result<(), SwapError>,
+    ) -> Result<Duration, String> {
+        let from = Arc::clone(self.sandbox.version());
+        let started = Instant::now();
+        let result = tokio::task::block_in_place(|| change(&mut self.sandbox));
+        let pause = started.elapsed();
+        match result {
+            Ok(()) => {
+                let to = self.sandbox.version();
+                self.ticks.adopt(to.manifest());
+                self.registry.metrics.swap_pause.observe(pause.as_secs_f64());
+                self.registry.metrics.swaps.with_label_values(&["done"]).inc();
+                debug!(room = %self.name, %from, %to, pause_us = pause.as_micros(), "room swapped");
+                Ok(pause)
+            }
+            Err(error) => {
+                self.registry.metrics.swaps.with_label_values(&["kept"]).inc();
+                warn!(room = %self.name, version = %from, %error, "room stays on its version");
+                if let SwapError::Lost(error) = &error {
+                    self.closing = Some(format!("the room is lost: {error}"));
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Moves everyone out, then ends.
+    async fn close(&mut self, why: &str, mailbox: &mut mpsc::Receiver<Up>) {
+        info!(room = %self.name, why, players = self.seats.len(), "room closed");
+        let home = self.registry.is_home(&self.name);
+        self.seats.clear_out(home, why);
+        let deadline = tokio::time::Instant::now() + CLOSING;
+        while !self.seats.is_empty() {
+            match tokio::time::timeout_at(deadline, mailbox.recv()).await {
+                Ok(Some(Up::Frames { user, session, frames })) => {
+                    if let Here::Moving(backlog) = self.seats.here(user.0, session) {
+                        frames.iter().for_each(|(op, payload)| backlog.push(op, payload));
+                    }
+                }
+                Ok(Some(Up::Fence { user, session })) => self.on_fence(user.0, session),
+                Ok(Some(Up::Leave { user, session, reason })) => {
+                    if let Some((player, to, backlog)) = self.seats.take_moving(user.0, session) {
+                        self.registry.metrics.players.dec();
+                        self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
+                    }
+                    self.registry.left(user.0, session);
+                }
+                Ok(Some(Up::Join { player, backlog, .. })) => {
+                    self.registry.send_home(player, backlog, &self.name);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        mailbox.close();
+        evict(&self.registry, mailbox, &self.name);
+    }
+}

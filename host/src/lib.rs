@@ -1,0 +1,23 @@
+//! Hotseat: a game host whose logic is WebAssembly plugins, replaced under live players.
+//!
+//! The way of a frame, and the module that is each station (ARCHITECTURE.md tells it at length):
+//!
+//! ```text
+//! client ─ agent::listener ─ agent::session ─ agent::route ─ link ─ game::room ─ plugin::instance ─ guest
+//! client ─ agent::session ◄──────────────────────────────── link ◄── effects ◄────────┘
+//! ```
+//!
+//! Arrows of dependency point one way: `cli → app → {agent, game, admin}`, `agent → link`,
+//! `game → {link, plugin}`. Engine types stay inside [`plugin`]; a test guards all of it.
+
+pub mod admin;
+pub mod agent;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod game;
+pub mod link;
+pub mod plugin;
+pub mod proto;
+pub mod snowflake;
+pub mod telemetry;

@@ -1,0 +1,212 @@
+//! Link: the frame channel between an agent and a game host.
+//!
+//! Upward it is the bounded mailbox of the room a session sits in ([`Up`]); downward it is the bounded
+//! [`Outbox`] of each session. In one process these queues are the whole link. Agent code and game code meet
+//! here and nowhere else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+mod frames;
+mod outbox;
+
+pub use frames::{Frames, FramesBuilder};
+pub use outbox::{Outbox, Push, Taken};
+
+/// A player's account. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub u64);
+
+/// One player's presence at an agent; never used twice in a process's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// The next unused id of this process.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a player left a room. The numbers are the plugin contract's (`wit/game-logic.wit`, `room.leave`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LeaveReason {
+    /// The client closed its connection.
+    Closed = 0,
+    /// The connection broke or fell silent.
+    Lost = 1,
+    /// The plugin kicked the player.
+    Kicked = 2,
+    /// The plugin moved the player to another room.
+    Transferred = 3,
+    /// The same user logged in again elsewhere.
+    Replaced = 4,
+    /// The client broke the protocol or a limit.
+    Violation = 5,
+    /// The node is shutting down.
+    Shutdown = 6,
+}
+
+/// The seat of one session: who it is and where its frames go.
+#[derive(Debug, Clone)]
+pub struct Player {
+    /// The account.
+    pub user: UserId,
+    /// The session that speaks for it now.
+    pub session: SessionId,
+    /// Its downward queue.
+    pub outbox: Arc<Outbox>,
+}
+
+/// What a room's mailbox takes. Per session, order is kept from socket to guest.
+#[derive(Debug)]
+pub enum Up {
+    /// A session sits down. `backlog` holds frames that a transfer carried over, in order.
+    Join {
+        /// Who.
+        player: Player,
+        /// Frames sent to the room it came from, after it had left.
+        backlog: Vec<Frames>,
+        /// The player's document, if it has one.
+        profile: Option<Arc<[u8]>>,
+    },
+    /// The whole frames of one socket read.
+    Frames {
+        /// Who sent them.
+        user: UserId,
+        /// Through which session; frames of a session that has been replaced are dropped.
+        session: SessionId,
+        /// The frames, in order, without their sequence numbers.
+        frames: Frames,
+    },
+    /// The session's answer to [`Signal::Moving`]: every frame meant for this room is in its mailbox before this.
+    Fence {
+        /// Who.
+        user: UserId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// A session gets up.
+    Leave {
+        /// Who.
+        user: UserId,
+        /// Which session; ignored if another one has taken its place.
+        session: SessionId,
+        /// Why.
+        reason: LeaveReason,
+    },
+}
+
+/// Where a session's frames go: the mailbox of one room.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    /// The room's name, for logs.
+    pub room: Arc<str>,
+    /// Its mailbox. Full means: wait (back-pressure on this client's socket). Closed means: the room is gone.
+    pub mailbox: mpsc::Sender<Up>,
+}
+
+/// What the game side tells a session besides frames, in order with them.
+#[derive(Debug)]
+pub enum Signal {
+    /// The plugin moves the player: send [`Up::Fence`] to the present room, then send nothing until
+    /// [`Signal::Moved`].
+    Moving,
+    /// Frames go here from now on.
+    Moved(Uplink),
+    /// Flush what is queued, send one last error frame, close.
+    Close(Close),
+}
+
+/// How a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// What the room is told, if it does not know yet.
+    pub leave: LeaveReason,
+    /// What the metric counts it under.
+    pub reason: &'static str,
+    /// The code of the last error frame (`hotseat_packet::code`, or a plugin's own from 1000 up).
+    pub code: i32,
+    /// Its text.
+    pub text: String,
+}
+
+/// A session asks for a seat in its user's home room.
+#[derive(Debug)]
+pub struct Attach {
+    /// Who.
+    pub player: Player,
+    /// Answered with where its frames go, after the room's mailbox holds its [`Up::Join`].
+    pub seat: oneshot::Sender<Result<Uplink, AttachError>>,
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// Nothing to play: no game-logic plugin is live on this node.
+    #[error("no game logic is loaded")]
+    NoPlugin,
+    /// The room could not be opened; the text says why.
+    #[error("room {room} cannot be opened: {why}")]
+    Closed {
+        /// The home room.
+        room: String,
+        /// The plugin's or the host's reason.
+        why: String,
+    },
+    /// A limit of this node is reached; try again later.
+    #[error("{what} limit of {limit} reached")]
+    Busy {
+        /// Which limit.
+        what: &'static str,
+        /// Its value.
+        limit: usize,
+    },
+    /// The game side is shutting down.
+    #[error("the game host is shutting down")]
+    Shutdown,
+}
+
+/// The agent's end of the link.
+#[derive(Debug, Clone)]
+pub struct Link {
+    attach: mpsc::Sender<Attach>,
+}
+
+/// Makes a link whose game end takes at most `waiting` attach requests at a time.
+pub fn link(waiting: usize) -> (Link, mpsc::Receiver<Attach>) {
+    let (attach, requests) = mpsc::channel(waiting);
+    (Link { attach }, requests)
+}
+
+impl Link {
+    /// Seats a player in its home room.
+    ///
+    /// An older session of the same user is closed with a reason first. Not cancel safe: a dropped future may
+    /// leave the player seated, so the caller must send [`Up::Leave`] on every way out.
+    ///
+    /// # Errors
+    /// As [`AttachError`] says; nothing is left behind then.
+    pub async fn attach(&self, player: Player) -> Result<Uplink, AttachError> {
+        let (seat, answer) = oneshot::channel();
+        self.attach.send(Attach { player, seat }).await.map_err(|_| AttachError::Shutdown)?;
+        answer.await.map_err(|_| AttachError::Shutdown)?
+    }
+}

@@ -1,0 +1,21 @@
+//! Plugin: everything that touches the WebAssembly engine.
+//!
+//! An [`Engine`] compiles an artefact to a [`Version`]; a [`Version`] makes [`Instance`]s; an [`Instance`] is one
+//! guest that takes [`Input`]s and leaves [`Effects`]. Knows nothing of rooms, sessions or sockets, and no engine
+//! type leaves this module.
+
+mod cache;
+mod effects;
+mod engine;
+mod env;
+mod imports;
+mod input;
+mod instance;
+mod version;
+
+pub use effects::{Effect, Effects};
+pub use engine::{Engine, EngineError};
+pub use env::Env;
+pub use input::{Input, InputError, Records};
+pub use instance::{Fault, FaultKind, Instance, LoadError, Snapshot, Verdict};
+pub use version::{Version, VersionError};

@@ -1,0 +1,253 @@
+//! Imports: the host's side of `wit/host.wit`. All a guest can reach.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+use wasmtime::component::{HasSelf, Linker, WasmList, WasmStr};
+use wasmtime::{Result, StoreContextMut};
+
+use super::instance::Host;
+use super::instance::bindings::hotseat::plugin as wit;
+use crate::snowflake::Generator;
+
+/// Limits of `wit/host.wit`, each named there.
+const LOG_LINE_MAX: usize = 1024;
+const LOG_LINES_PER_S: u32 = 100;
+const TIMERS_MAX: usize = 1024;
+const PROFILE_MAX: usize = 64 << 10;
+const BODY_MAX: usize = 1 << 20;
+const ROOM_NAME_MAX: usize = 64;
+
+/// A payload or text larger than the contract allows.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} of {length} bytes, at most {most} allowed")]
+pub(super) struct TooBig {
+    what: &'static str,
+    length: usize,
+    most: usize,
+}
+
+/// One timer more than a room may have.
+#[derive(Debug, thiserror::Error)]
+#[error("timer limit: a room may have at most {TIMERS_MAX} timers")]
+pub(super) struct TooManyTimers;
+
+fn check(what: &'static str, length: usize, most: usize) -> Result<(), TooBig> {
+    if length > most { Err(TooBig { what, length, most }) } else { Ok(()) }
+}
+
+/// Makes every import available.
+pub(super) fn link(linker: &mut Linker<Host>) -> Result<()> {
+    wit::log::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::clock::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::random::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::ids::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::rooms::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::timers::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::profile::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::services::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    wit::config::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    link_players(linker)
+}
+
+/// The players' interface by hand: `send` and `broadcast` are the hot path, and this way a payload is copied once,
+/// from the guest's memory into the effect queue.
+fn link_players(linker: &mut Linker<Host>) -> Result<()> {
+    let mut players = linker.instance("hotseat:plugin/players@0.1.0")?;
+    players.func_wrap(
+        "send",
+        |mut store: StoreContextMut<'_, Host>, (user, op, payload): (u64, u16, WasmList<u8>)| {
+            let mut effects = std::mem::take(&mut store.data_mut().effects);
+            let bytes = payload.as_le_slice(&store);
+            let result = check_payload(bytes).and_then(|()| Ok(effects.send(user, op, bytes)?));
+            store.data_mut().effects = effects;
+            result
+        },
+    )?;
+    players.func_wrap(
+        "broadcast",
+        |mut store: StoreContextMut<'_, Host>,
+         (users, op, payload): (WasmList<u64>, u16, WasmList<u8>)| {
+            let mut effects = std::mem::take(&mut store.data_mut().effects);
+            let bytes = payload.as_le_slice(&store);
+            let users = users.as_le_slice(&store).iter().map(|user| u64::from_le(*user));
+            let result = check_payload(bytes).and_then(|()| Ok(effects.broadcast(users, op, bytes)?));
+            store.data_mut().effects = effects;
+            result
+        },
+    )?;
+    players.func_wrap(
+        "kick",
+        |mut store: StoreContextMut<'_, Host>, (user, reason): (u64, u32)| {
+            Ok(store.data_mut().effects.kick(user, reason)?)
+        },
+    )?;
+    players.func_wrap(
+        "transfer",
+        |mut store: StoreContextMut<'_, Host>, (user, room): (u64, WasmStr)| {
+            let room = room.to_str(&store)?.into_owned();
+            check("room name", room.len(), ROOM_NAME_MAX)?;
+            Ok(store.data_mut().effects.transfer(user, &room)?)
+        },
+    )
+}
+
+fn check_payload(bytes: &[u8]) -> Result<()> {
+    Ok(check("frame payload", bytes.len(), hotseat_packet::MAX_DOWN_PAYLOAD)?)
+}
+
+impl wit::types::Host for Host {}
+
+impl wit::log::Host for Host {
+    fn write(&mut self, level: u32, message: String) -> Result<()> {
+        self.log.write(level, &message);
+        Ok(())
+    }
+}
+
+impl wit::clock::Host for Host {
+    fn now_ms(&mut self) -> Result<u64> {
+        Ok(self.env.now_ms)
+    }
+}
+
+impl wit::random::Host for Host {
+    fn next(&mut self) -> Result<u64> {
+        Ok(self.env.random())
+    }
+}
+
+impl wit::ids::Host for Host {
+    fn next(&mut self) -> Result<u64> {
+        Ok(self.ids.next())
+    }
+}
+
+impl wit::rooms::Host for Host {
+    fn create(&mut self, room: String, args: Vec<u8>) -> Result<()> {
+        check("room name", room.len(), ROOM_NAME_MAX)?;
+        Ok(self.effects.create_room(&room, &args)?)
+    }
+
+    fn close(&mut self, reason: u32) -> Result<()> {
+        Ok(self.effects.close_room(reason)?)
+    }
+}
+
+impl wit::timers::Host for Host {
+    fn set(&mut self, id: u64, after_ms: u32) -> Result<()> {
+        if !self.env.may_set_timer(id, TIMERS_MAX) {
+            return Err(TooManyTimers.into());
+        }
+        Ok(self.effects.set_timer(id, after_ms)?)
+    }
+
+    fn cancel(&mut self, id: u64) -> Result<()> {
+        Ok(self.effects.cancel_timer(id)?)
+    }
+}
+
+impl wit::profile::Host for Host {
+    fn get(&mut self, user: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.env.profile(user).map(|bytes| bytes.to_vec()))
+    }
+
+    fn put(&mut self, user: u64, bytes: Vec<u8>) -> Result<()> {
+        check("profile", bytes.len(), PROFILE_MAX)?;
+        Ok(self.effects.put_profile(user, &bytes)?)
+    }
+}
+
+impl wit::services::Host for Host {
+    fn call(&mut self, service: String, instance: String, method: String, body: Vec<u8>) -> Result<u64> {
+        check("service name", service.len() + instance.len() + method.len(), 512)?;
+        check("request body", body.len(), BODY_MAX)?;
+        let token = self.env.token();
+        self.effects.call(token, [&service, &instance, &method], &body)?;
+        Ok(token)
+    }
+}
+
+impl wit::config::Host for Host {
+    fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
+        Ok(self.settings.get(&key).map(|value| value.clone().into_bytes()))
+    }
+}
+
+/// Where a guest's ids come from: the node, or the record of a call that is replayed.
+pub(super) struct Ids {
+    node: Arc<Generator>,
+    drawn: Vec<u64>,
+    recorded: Option<std::vec::IntoIter<u64>>,
+}
+
+impl Ids {
+    pub(super) fn new(node: Arc<Generator>) -> Self {
+        Self { node, drawn: Vec::new(), recorded: None }
+    }
+
+    pub(super) fn begin(&mut self, recorded: Option<Vec<u64>>) {
+        self.drawn.clear();
+        self.recorded = recorded.map(Vec::into_iter);
+    }
+
+    pub(super) fn drawn(&self) -> &[u64] {
+        &self.drawn
+    }
+
+    fn next(&mut self) -> u64 {
+        // A replay on another version may draw more than were recorded.
+        let recorded = self.recorded.as_mut().and_then(Iterator::next);
+        let id = recorded.unwrap_or_else(|| self.node.next());
+        self.drawn.push(id);
+        id
+    }
+}
+
+/// The guest's way to the operator's log: bounded lines, bounded rate.
+pub(super) struct LogGate {
+    plugin: String,
+    version: String,
+    room: Arc<str>,
+    window: Instant,
+    lines: u32,
+    dropped: u64,
+    pub(super) quiet: bool,
+}
+
+impl LogGate {
+    pub(super) fn new(plugin: String, version: String, room: Arc<str>) -> Self {
+        Self { plugin, version, room, window: Instant::now(), lines: 0, dropped: 0, quiet: false }
+    }
+
+    fn write(&mut self, level: u32, message: &str) {
+        if self.quiet || !self.admit() {
+            return;
+        }
+        let message = &message[..message.floor_char_boundary(LOG_LINE_MAX)];
+        // A line is one line: control characters could forge others.
+        let message = message.replace(char::is_control, " ");
+        let Self { plugin, version, room, .. } = self;
+        match level {
+            0 => error!(target: "guest", plugin, version, %room, "{message}"),
+            1 => warn!(target: "guest", plugin, version, %room, "{message}"),
+            2 => info!(target: "guest", plugin, version, %room, "{message}"),
+            _ => debug!(target: "guest", plugin, version, %room, "{message}"),
+        }
+    }
+
+    fn admit(&mut self) -> bool {
+        if self.window.elapsed() >= Duration::from_secs(1) {
+            if self.dropped > 0 {
+                let (plugin, room, dropped) = (&self.plugin, &self.room, self.dropped);
+                warn!(target: "guest", plugin, %room, dropped, limit_per_s = LOG_LINES_PER_S, "log lines dropped");
+            }
+            (self.window, self.lines, self.dropped) = (Instant::now(), 0, 0);
+        }
+        self.lines += 1;
+        let admitted = self.lines <= LOG_LINES_PER_S;
+        self.dropped += u64::from(!admitted);
+        admitted
+    }
+}

@@ -1,0 +1,354 @@
+//! Input: one event of a room, and its form as a record of the room's log.
+//!
+//! A log is a run of records, little-endian: `u32 length | u8 kind | u64 at_ms | fields`, `length` counting what
+//! follows it. The ids a call drew are a record of their own behind it, so that replaying the call draws the same.
+
+/// One event, in the order the guest sees them. Times are ms since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A player sits down, with its document if it has one.
+    Join { user: u64, profile: Option<&'a [u8]> },
+    /// A player's move elsewhere failed; it is here still.
+    Rejoin { user: u64 },
+    /// A player is gone; reasons as `wit/game-logic.wit` numbers them.
+    Leave { user: u64, reason: u32 },
+    /// A client frame.
+    Message { user: u64, op: u16, payload: &'a [u8] },
+    /// A step of the room's clock.
+    Tick { dt_ms: u32 },
+    /// A timer is due.
+    Timer { id: u64 },
+    /// A service answered.
+    Reply { token: u64, status: u32, body: &'a [u8], text: &'a str },
+}
+
+impl Input<'_> {
+    /// The player who caused it, if one did.
+    pub fn sender(&self) -> Option<u64> {
+        match self {
+            Self::Message { user, .. } => Some(*user),
+            _ => None,
+        }
+    }
+
+    /// Its name in logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Rejoin { .. } => "rejoin",
+            Self::Leave { .. } => "leave",
+            Self::Message { .. } => "message",
+            Self::Tick { .. } => "tick",
+            Self::Timer { .. } => "timer",
+            Self::Reply { .. } => "reply",
+        }
+    }
+}
+
+/// A record that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable record at byte {offset} of the log")]
+pub struct InputError {
+    /// Where the record begins.
+    pub offset: usize,
+}
+
+/// A run of records, oldest first.
+#[derive(Debug, Default, Clone)]
+pub struct Records {
+    bytes: Vec<u8>,
+    inputs: usize,
+}
+
+const JOIN: u8 = 1;
+const REJOIN: u8 = 2;
+const LEAVE: u8 = 3;
+const MESSAGE: u8 = 4;
+const TICK: u8 = 5;
+const TIMER: u8 = 6;
+const REPLY: u8 = 7;
+const IDS: u8 = 8;
+
+/// A place in [`Records`] to cut back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    bytes: usize,
+    inputs: usize,
+}
+
+impl Records {
+    /// How many inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Their size, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The present end.
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), inputs: self.inputs }
+    }
+
+    /// Drops what came after `mark`.
+    pub fn cut(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.inputs = mark.inputs;
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        const KEEP: usize = 16 << 10;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP);
+        self.inputs = 0;
+    }
+
+    /// Appends an input.
+    pub fn push(&mut self, at_ms: u64, input: &Input<'_>) {
+        self.inputs += 1;
+        match *input {
+            Input::Join { user, profile } => self.record(JOIN, at_ms, |out| {
+                put(out, user);
+                out.push(u8::from(profile.is_some()));
+                out.extend_from_slice(profile.unwrap_or_default());
+            }),
+            Input::Rejoin { user } => self.record(REJOIN, at_ms, |out| put(out, user)),
+            Input::Leave { user, reason } => self.record(LEAVE, at_ms, |out| {
+                put(out, user);
+                out.extend_from_slice(&reason.to_le_bytes());
+            }),
+            Input::Message { user, op, payload } => self.record(MESSAGE, at_ms, |out| {
+                put(out, user);
+                out.extend_from_slice(&op.to_le_bytes());
+                out.extend_from_slice(payload);
+            }),
+            Input::Tick { dt_ms } => {
+                self.record(TICK, at_ms, |out| out.extend_from_slice(&dt_ms.to_le_bytes()));
+            }
+            Input::Timer { id } => self.record(TIMER, at_ms, |out| put(out, id)),
+            Input::Reply { token, status, body, text } => self.record(REPLY, at_ms, |out| {
+                put(out, token);
+                out.extend_from_slice(&status.to_le_bytes());
+                put(out, body.len() as u64);
+                out.extend_from_slice(body);
+                out.extend_from_slice(text.as_bytes());
+            }),
+        }
+    }
+
+    /// Appends the ids that the last input's call drew.
+    pub fn push_ids(&mut self, at_ms: u64, ids: &[u64]) {
+        self.record(IDS, at_ms, |out| ids.iter().for_each(|id| put(out, *id)));
+    }
+
+    #[inline]
+    fn record(&mut self, kind: u8, at_ms: u64, fields: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.push(kind);
+        put(&mut self.bytes, at_ms);
+        fields(&mut self.bytes);
+        let length = u32::try_from(self.bytes.len() - start - 4).expect("one input is far below 4 GiB");
+        self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// The inputs in order: time, input, and the ids its call drew.
+    ///
+    /// # Errors
+    /// The iterator yields [`InputError`] once and ends if a record cannot be read.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { bytes: &self.bytes, at: 0 }
+    }
+}
+
+/// See [`Records::iter`].
+#[derive(Debug)]
+pub struct Iter<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Result<(u64, Input<'a>, Vec<u64>), InputError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let offset = self.at;
+        let read = self.read();
+        if read.is_none() {
+            self.at = self.bytes.len();
+        }
+        Some(read.ok_or(InputError { offset }))
+    }
+}
+
+impl<'a> Iter<'a> {
+    fn read(&mut self) -> Option<(u64, Input<'a>, Vec<u64>)> {
+        let (kind, at_ms, fields) = self.record()?;
+        let input = decode(kind, fields)?;
+        let mut ids = Vec::new();
+        if self.bytes.get(self.at + 4) == Some(&IDS) {
+            let (_, _, fields) = self.record()?;
+            ids = fields.chunks_exact(8).map(|id| get(id).map(|(id, _)| id)).collect::<Option<_>>()?;
+        }
+        Some((at_ms, input, ids))
+    }
+
+    fn record(&mut self) -> Option<(u8, u64, &'a [u8])> {
+        let (length, rest) = self.bytes[self.at..].split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let record = rest.get(..length)?;
+        let (kind, rest) = record.split_first()?;
+        let (at_ms, fields) = get(rest)?;
+        self.at += 4 + length;
+        Some((*kind, at_ms, fields))
+    }
+}
+
+fn decode(kind: u8, fields: &[u8]) -> Option<Input<'_>> {
+    Some(match kind {
+        JOIN => {
+            let (user, rest) = get(fields)?;
+            let (some, bytes) = rest.split_first()?;
+            Input::Join { user, profile: (*some == 1).then_some(bytes) }
+        }
+        REJOIN => Input::Rejoin { user: get(fields)?.0 },
+        LEAVE => {
+            let (user, rest) = get(fields)?;
+            Input::Leave { user, reason: get32(rest)?.0 }
+        }
+        MESSAGE => {
+            let (user, rest) = get(fields)?;
+            let (op, payload) = rest.split_first_chunk::<2>()?;
+            Input::Message { user, op: u16::from_le_bytes(*op), payload }
+        }
+        TICK => Input::Tick { dt_ms: get32(fields)?.0 },
+        TIMER => Input::Timer { id: get(fields)?.0 },
+        REPLY => {
+            let (token, rest) = get(fields)?;
+            let (status, rest) = get32(rest)?;
+            let (length, rest) = get(rest)?;
+            let (body, text) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Input::Reply { token, status, body, text: std::str::from_utf8(text).ok()? }
+        }
+        _ => return None,
+    })
+}
+
+fn put(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn get(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (value, rest) = bytes.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*value), rest))
+}
+
+fn get32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (value, rest) = bytes.split_first_chunk::<4>()?;
+    Some((u32::from_le_bytes(*value), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Owned {
+        Join(u64, Option<Vec<u8>>),
+        Rejoin(u64),
+        Leave(u64, u32),
+        Message(u64, u16, Vec<u8>),
+        Tick(u32),
+        Timer(u64),
+        Reply(u64, u32, Vec<u8>, String),
+    }
+
+    impl Owned {
+        fn borrow(&self) -> Input<'_> {
+            match self {
+                Self::Join(user, profile) => Input::Join { user: *user, profile: profile.as_deref() },
+                Self::Rejoin(user) => Input::Rejoin { user: *user },
+                Self::Leave(user, reason) => Input::Leave { user: *user, reason: *reason },
+                Self::Message(user, op, payload) => Input::Message { user: *user, op: *op, payload },
+                Self::Tick(dt_ms) => Input::Tick { dt_ms: *dt_ms },
+                Self::Timer(id) => Input::Timer { id: *id },
+                Self::Reply(token, status, body, text) => {
+                    Input::Reply { token: *token, status: *status, body, text }
+                }
+            }
+        }
+    }
+
+    fn any_input() -> impl Strategy<Value = Owned> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        prop_oneof![
+            (any::<u64>(), prop::option::of(bytes())).prop_map(|(u, p)| Owned::Join(u, p)),
+            any::<u64>().prop_map(Owned::Rejoin),
+            (any::<u64>(), any::<u32>()).prop_map(|(u, r)| Owned::Leave(u, r)),
+            (any::<u64>(), any::<u16>(), bytes()).prop_map(|(u, o, p)| Owned::Message(u, o, p)),
+            any::<u32>().prop_map(Owned::Tick),
+            any::<u64>().prop_map(Owned::Timer),
+            (any::<u64>(), any::<u32>(), bytes(), ".{0,10}").prop_map(|(t, s, b, x)| Owned::Reply(t, s, b, x)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn records_read_back_as_written(
+            inputs in prop::collection::vec((any::<u64>(), any_input(), prop::collection::vec(any::<u64>(), 0..3)), 0..30)
+        ) {
+            let mut records = Records::default();
+            for (at, input, ids) in &inputs {
+                records.push(*at, &input.borrow());
+                if !ids.is_empty() {
+                    records.push_ids(*at, ids);
+                }
+            }
+            prop_assert_eq!(records.inputs(), inputs.len());
+            let seen: Vec<_> = records.iter().collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!(seen.len(), inputs.len());
+            for ((at, input, ids), (at_seen, input_seen, ids_seen)) in inputs.iter().zip(&seen) {
+                prop_assert_eq!(at, at_seen);
+                prop_assert_eq!(&input.borrow(), input_seen);
+                prop_assert_eq!(ids, ids_seen);
+            }
+        }
+
+        #[test]
+        fn damaged_records_are_an_error_and_never_a_panic(
+            inputs in prop::collection::vec(any_input(), 1..10), at in any::<prop::sample::Index>(), byte in any::<u8>()
+        ) {
+            let mut records = Records::default();
+            for input in &inputs {
+                records.push(1, &input.borrow());
+            }
+            let at = at.index(records.bytes.len());
+            records.bytes[at] = byte;
+            let mut faults = 0;
+            for read in records.iter() {
+                faults += usize::from(read.is_err());
+            }
+            prop_assert!(faults <= 1);
+        }
+    }
+
+    #[test]
+    fn a_cut_drops_the_tail_only() {
+        let mut records = Records::default();
+        records.push(1, &Input::Tick { dt_ms: 50 });
+        let mark = records.mark();
+        records.push(2, &Input::Message { user: 1, op: 1001, payload: b"x" });
+        records.push_ids(2, &[9]);
+        records.cut(mark);
+        let seen: Vec<_> = records.iter().map(|read| read.unwrap().1).collect();
+        assert_eq!(seen, [Input::Tick { dt_ms: 50 }]);
+    }
+}

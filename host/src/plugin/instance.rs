@@ -1,0 +1,385 @@
+//! Instance: one guest in its own store, called one event at a time.
+//!
+//! After a [`Fault`] the instance is spent: the engine lets nobody enter it again, and the caller builds another
+//! one from a snapshot.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use super::effects::Effects;
+use super::engine::EPOCH;
+use super::env::Env;
+use super::imports::{Ids, LogGate, TooManyTimers};
+use super::input::Input;
+use super::version::Version;
+use crate::snowflake::Generator;
+
+pub(super) use bindings::GameLogicPre as GuestPre;
+
+/// What `wit/` says, as Rust.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from wit/, which carries the documentation"
+)]
+pub(super) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "game-logic",
+        imports: { default: trappable },
+    });
+}
+
+/// What a player event may take beyond the manifest's deadline: opening, saving and loading handle a whole room.
+const LIFECYCLE_MS: u64 = 1000;
+
+/// Bytes that one call may make the host copy out of the guest: effects and log lines, with room to spare.
+const COPY_MAX: usize = 4 << 20;
+
+/// A room's state in a guest's own layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The layout.
+    pub schema: u32,
+    /// The state.
+    pub bytes: Arc<[u8]>,
+}
+
+/// How a call that did not fault ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The handler ran to its end.
+    Done,
+    /// The handler said no; its effects are dropped.
+    Refused {
+        /// The game's number.
+        code: i32,
+        /// For the player.
+        text: String,
+    },
+}
+
+/// Which limit or error ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The guest trapped.
+    Trap,
+    /// It ran past its deadline.
+    Deadline,
+    /// It asked for more memory than it may have.
+    Memory,
+    /// It recursed past its stack.
+    Stack,
+    /// It passed a limit of the contract: effects, payload, timers, snapshot size.
+    Limit,
+}
+
+impl FaultKind {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// A call that did not end as it should. Its effects are gone and the instance is spent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Fault {
+    /// What it was.
+    pub kind: FaultKind,
+    /// The engine's or the host's words.
+    pub text: String,
+    /// Where in the guest, innermost first: function, and file and line if the artefact has them.
+    pub frames: Vec<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.text)?;
+        match self.frames.iter().find(|frame| frame.contains(':') && !is_runtime(frame)) {
+            Some(frame) => write!(f, " at {frame}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Frames of the language's own panic path tell an author nothing.
+fn is_runtime(frame: &str) -> bool {
+    ["std::", "core::", "alloc::", "__rust", "rust_", "abort"].iter().any(|prefix| frame.starts_with(prefix))
+}
+
+/// Why an instance did not come to life.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The plugin itself said that it cannot.
+    #[error("{0}")]
+    Declined(String),
+    /// It failed in trying.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// What the engine hands to every import.
+pub(super) struct Host {
+    pub(super) limits: Limits,
+    pub(super) effects: Effects,
+    pub(super) env: Env,
+    pub(super) ids: Ids,
+    pub(super) log: LogGate,
+    pub(super) settings: Arc<BTreeMap<String, String>>,
+}
+
+/// The store's memory limit.
+pub(super) struct Limits {
+    memory_max: usize,
+    refused: bool,
+}
+
+impl wasmtime::ResourceLimiter for Limits {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.memory_max;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 20_000)
+    }
+}
+
+/// One live guest.
+pub struct Instance {
+    store: Store<Host>,
+    guest: bindings::GameLogic,
+    version: Arc<Version>,
+    deadline: u64,
+}
+
+impl Instance {
+    /// Makes a guest that has not seen a call yet: [`Self::open`] or [`Self::load`] comes first.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the guest's start code fails or no memory is left for another instance.
+    pub fn new(
+        version: &Arc<Version>,
+        room: Arc<str>,
+        env: Env,
+        ids: &Arc<Generator>,
+        settings: &Arc<BTreeMap<String, String>>,
+    ) -> Result<Self, Fault> {
+        let limits = &version.manifest().limits;
+        let memory_max = usize::try_from(limits.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+        let host = Host {
+            limits: Limits { memory_max, refused: false },
+            effects: Effects::default(),
+            env,
+            ids: Ids::new(Arc::clone(ids)),
+            log: LogGate::new(version.manifest().name.clone(), version.label(), room),
+            settings: Arc::clone(settings),
+        };
+        let mut store = Store::new(version.engine.engine(), host);
+        store.limiter(|host| &mut host.limits);
+        store.set_hostcall_fuel(COPY_MAX);
+        store.set_epoch_deadline(ticks(LIFECYCLE_MS));
+        let guest = match version.pre.instantiate(&mut store) {
+            Ok(guest) => guest,
+            Err(error) => return Err(fault(&mut store, &error)),
+        };
+        let deadline = ticks(u64::from(limits.deadline_ms));
+        Ok(Self { store, guest, version: Arc::clone(version), deadline })
+    }
+
+    /// The version this is an instance of.
+    pub fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    /// Begins a new room.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn open(&mut self, key: &str, args: &[u8]) -> Result<(), LoadError> {
+        self.begin(LIFECYCLE_MS);
+        let result = self.guest.hotseat_plugin_lifecycle().call_open(&mut self.store, key, args);
+        self.end(result)?.map_err(LoadError::Declined)
+    }
+
+    /// Takes over a room.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(&mut self, snapshot: &Snapshot) -> Result<(), LoadError> {
+        self.begin(LIFECYCLE_MS);
+        let state = bindings::exports::hotseat::plugin::lifecycle::Snapshot {
+            schema: snapshot.schema,
+            bytes: snapshot.bytes.to_vec(),
+        };
+        let result = self.guest.hotseat_plugin_lifecycle().call_load(&mut self.store, &state);
+        let loaded = self.end(result)?.map_err(LoadError::Declined);
+        self.store.data_mut().effects.clear();
+        loaded
+    }
+
+    /// Writes the room down.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it traps, takes too long or is larger than the manifest's `snapshot_max_bytes`.
+    pub fn save(&mut self) -> Result<Snapshot, Fault> {
+        let most = usize::try_from(self.version.manifest().limits.snapshot_max_bytes).unwrap_or(usize::MAX);
+        self.begin(LIFECYCLE_MS);
+        self.store.set_hostcall_fuel(most.saturating_add(COPY_MAX));
+        let result = self.guest.hotseat_plugin_lifecycle().call_save(&mut self.store);
+        self.store.set_hostcall_fuel(COPY_MAX);
+        let saved = self.end(result)?;
+        self.store.data_mut().effects.clear();
+        if saved.bytes.len() > most {
+            let text = format!("snapshot of {} bytes, at most {most} allowed", saved.bytes.len());
+            return Err(Fault { kind: FaultKind::Limit, text, frames: Vec::new() });
+        }
+        Ok(Snapshot { schema: saved.schema, bytes: saved.bytes.into() })
+    }
+
+    /// Hands one event to the guest at the time `env.now_ms`; what it asks for is in [`Self::effects`] then.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the instance is spent and the effects are gone.
+    pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
+        self.store.data_mut().effects.clear();
+        self.store.set_epoch_deadline(self.deadline);
+        let guest = self.guest.hotseat_plugin_room();
+        let store = &mut self.store;
+        let result = match *input {
+            Input::Message { user, op, payload } => match guest.call_message(store, user, op, payload) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(no)) => {
+                    self.store.data_mut().effects.clear();
+                    return Ok(Verdict::Refused { code: no.code, text: no.text });
+                }
+                Err(error) => Err(error),
+            },
+            Input::Tick { dt_ms } => guest.call_tick(store, dt_ms),
+            Input::Join { user, .. } => guest.call_join(store, user),
+            Input::Rejoin { user } => guest.call_rejoin(store, user),
+            Input::Leave { user, reason } => guest.call_leave(store, user, reason),
+            Input::Timer { id } => guest.call_timer(store, id),
+            Input::Reply { token, status, body, text } => {
+                let answer = bindings::exports::hotseat::plugin::room::Answer {
+                    status,
+                    body: body.to_vec(),
+                    text: text.to_owned(),
+                };
+                guest.call_reply(store, token, &answer)
+            }
+        };
+        self.end(result).map(|()| Verdict::Done)
+    }
+
+    /// What the last call asked for.
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.store.data_mut().effects
+    }
+
+    /// The guest's world.
+    pub fn env(&mut self) -> &mut Env {
+        &mut self.store.data_mut().env
+    }
+
+    /// The ids the last call drew.
+    pub fn drawn(&self) -> &[u64] {
+        self.store.data().ids.drawn()
+    }
+
+    /// Draws ids anew from the node for the next call, or exactly `recorded` ones when a call is replayed.
+    pub fn draw(&mut self, recorded: Option<Vec<u64>>) {
+        self.store.data_mut().ids.begin(recorded);
+    }
+
+    /// While quiet, the guest's log lines are dropped: a replayed call has logged already.
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.store.data_mut().log.quiet = quiet;
+    }
+
+    fn begin(&mut self, deadline_ms: u64) {
+        self.store.data_mut().effects.clear();
+        self.store.set_epoch_deadline(ticks(deadline_ms));
+    }
+
+    #[inline]
+    fn end<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Fault> {
+        result.map_err(|error| fault(&mut self.store, &error))
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "instance of {:?}", self.version)
+    }
+}
+
+/// Ticks of the deadline clock for a budget: one more than its length, since the first is already under way.
+fn ticks(budget_ms: u64) -> u64 {
+    let period = u64::try_from(EPOCH.as_millis()).expect("the period is a millisecond").max(1);
+    budget_ms / period + 1
+}
+
+fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
+    store.data_mut().effects.clear();
+    let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    let trap = error.downcast_ref::<Trap>();
+    let kind = match trap {
+        _ if store.data().limits.refused => FaultKind::Memory,
+        Some(Trap::Interrupt) => FaultKind::Deadline,
+        Some(Trap::StackOverflow) => FaultKind::Stack,
+        Some(_) => FaultKind::Trap,
+        None if error.is::<super::effects::TooMuch>() || error.is::<TooManyTimers>() => FaultKind::Limit,
+        None if error.is::<super::imports::TooBig>() => FaultKind::Limit,
+        None => FaultKind::Trap,
+    };
+    let text = match kind {
+        FaultKind::Deadline => "ran past its deadline".to_owned(),
+        FaultKind::Memory => format!("asked for more than {} bytes of memory", store.data().limits.memory_max),
+        _ => error.root_cause().to_string(),
+    };
+    Fault { kind, text, frames }
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let mut frames = Vec::new();
+    for frame in backtrace.frames() {
+        let symbols = frame.symbols();
+        for symbol in symbols {
+            let name = symbol.name().map(demangle).unwrap_or_else(|| "?".into());
+            match (symbol.file(), symbol.line()) {
+                (Some(file), Some(line)) => frames.push(format!("{name} ({}:{line})", short_path(file))),
+                _ => frames.push(name),
+            }
+        }
+        if symbols.is_empty() {
+            frames.push(frame.func_name().map(demangle).unwrap_or_else(|| "?".into()));
+        }
+    }
+    frames
+}
+
+fn demangle(name: &str) -> String {
+    // The engine has demangled the name; the hash behind it tells an author nothing.
+    match name.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 => name.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// The part of a source path an author knows: from the last `src` on, with the crate's folder.
+fn short_path(path: &str) -> &str {
+    let Some(at) = path.rfind("/src/") else { return path };
+    path[..at].rfind('/').map_or(path, |crate_at| &path[crate_at + 1..])
+}

@@ -1,0 +1,249 @@
+//! The room: who plays, what happens at a message and at a tick. What differs from version to version is asked of
+//! its [`Rules`].
+
+use std::collections::BTreeMap;
+
+use hotseat_guest::{Game, LeaveReason, Refusal, Room, UserId};
+use hotseat_packet::Message;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::field::{COINS, Heading, PLACES, Point};
+use crate::messages::{
+    self, ARENA_NOTIFY, Code, ENTER_ACK, ENTER_REQ, EnterAck, EnterReq, LEAVE_ACK, LEAVE_REQ, LeaveAck,
+    MOVE_REQ, MoveReq, PING_ACK, PING_REQ, Ping, Seen,
+};
+
+/// Rooms of this prefix are arenas of their own: who comes there came to play.
+const ARENA_PREFIX: &str = "arena/";
+
+/// Longest name of an arena.
+const MAX_NAME: usize = 32;
+
+/// Players an arena holds; a notify about all of them is 60 KB, which is below the largest frame.
+pub const MAX_PLAYERS: usize = 3_000;
+
+/// What one version of the game does differently from another.
+pub trait Rules: Sized + 'static {
+    /// The number clients see.
+    const NUMBER: u8;
+
+    /// The layout of the state, see [`Game::SCHEMA`].
+    const SCHEMA: u32;
+
+    /// What these rules remember of a player, beside what every version does.
+    type Memory: Default + Serialize + DeserializeOwned + 'static;
+
+    /// What a coin is worth to a player with this memory who takes it now (milliseconds since 1970).
+    fn points(memory: &mut Self::Memory, now_ms: u64) -> u32;
+
+    /// Reads the state of an older version.
+    ///
+    /// # Errors
+    /// If there is no way to; the room then stays on the older version.
+    fn migrate(from: u32, bytes: &[u8]) -> Result<Arena<Self>, String> {
+        let _ = bytes;
+        Err(format!("no migration from schema {from} to {}", Self::SCHEMA))
+    }
+
+    /// Sees every ping before it is answered.
+    fn on_ping(id: i32) {
+        let _ = id;
+    }
+}
+
+/// The state of one room.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Arena<R: Rules> {
+    /// What clients call it; empty in a home room.
+    pub name: String,
+    /// Whether players play as soon as they are here.
+    pub enter_on_join: bool,
+    /// Rises with every notify. Stands still while nobody plays.
+    pub tick: u32,
+    /// Where the coins are.
+    pub coins: Vec<Point>,
+    /// Who plays. Players who are in the room and have not entered are not in here.
+    pub players: BTreeMap<UserId, Player<R::Memory>>,
+}
+
+/// One player who has entered.
+#[derive(Serialize, Deserialize)]
+pub struct Player<M> {
+    /// Where the player is.
+    pub at: Point,
+    /// Where the player is going.
+    pub heading: Heading,
+    /// What the player has.
+    pub score: u32,
+    /// `seq` of the last move.
+    pub last_move: u32,
+    /// What the rules remember.
+    pub memory: M,
+}
+
+impl<R: Rules> Game for Arena<R> {
+    const SCHEMA: u32 = R::SCHEMA;
+
+    fn open(room: &Room<Self>, key: &str, _args: &[u8]) -> Result<Self, String> {
+        let name = key.strip_prefix(ARENA_PREFIX);
+        Ok(Self {
+            name: name.unwrap_or_default().to_owned(),
+            enter_on_join: name.is_some(),
+            tick: 0,
+            coins: (0..COINS).map(|_| anywhere(room)).collect(),
+            players: BTreeMap::new(),
+        })
+    }
+
+    fn migrate(_room: &Room<Self>, from: u32, bytes: &[u8]) -> Result<Self, String> {
+        R::migrate(from, bytes)
+    }
+
+    fn join(&mut self, room: &Room<Self>, user: UserId) {
+        if self.enter_on_join {
+            self.enter_or_log(room, user);
+        }
+    }
+
+    /// The arena the player asked for could not be opened: this one is the next best.
+    fn rejoin(&mut self, room: &Room<Self>, user: UserId) {
+        self.enter_or_log(room, user);
+    }
+
+    fn leave(&mut self, _room: &Room<Self>, user: UserId, _reason: LeaveReason) {
+        self.players.remove(&user);
+    }
+
+    fn message(&mut self, room: &Room<Self>, user: UserId, op: u16, payload: &[u8]) -> Result<(), Refusal> {
+        match op {
+            PING_REQ => {
+                let ping: Ping = decode(payload)?;
+                R::on_ping(ping.id);
+                send(room, user, PING_ACK, &ping);
+                Ok(())
+            }
+            ENTER_REQ => self.enter_req(room, user, &decode(payload)?),
+            LEAVE_REQ => self.leave_req(room, user),
+            MOVE_REQ => self.move_req(user, decode(payload)?),
+            _ => Err(Code::UnknownOpcode.refusal(format!("the game knows no opcode {op}"))),
+        }
+    }
+
+    fn tick(&mut self, room: &Room<Self>, _dt_ms: u32) {
+        if self.players.is_empty() {
+            return;
+        }
+        self.tick = self.tick.wrapping_add(1);
+        let now_ms = room.now_ms();
+        for player in self.players.values_mut() {
+            player.at = player.at.step(player.heading);
+            for coin in &mut self.coins {
+                if player.at.reaches(*coin) {
+                    player.score = player.score.saturating_add(R::points(&mut player.memory, now_ms));
+                    *coin = anywhere(room);
+                }
+            }
+        }
+        self.notify(room);
+    }
+}
+
+impl<R: Rules> Arena<R> {
+    fn enter_req(&mut self, room: &Room<Self>, user: UserId, req: &EnterReq) -> Result<(), Refusal> {
+        if req.arena.is_empty() || req.arena == self.name {
+            return self.enter(room, user);
+        }
+        if !is_arena_name(&req.arena) {
+            let text = format!("arena {:?}: must be 1 to {MAX_NAME} of a-z 0-9 -", req.arena);
+            return Err(Code::BadArena.refusal(text));
+        }
+        // The other room finishes this: it sends the answer when the player joins it.
+        let other = format!("{ARENA_PREFIX}{}", req.arena);
+        room.create_room(&other, &[]);
+        room.transfer(user, &other);
+        Ok(())
+    }
+
+    fn leave_req(&mut self, room: &Room<Self>, user: UserId) -> Result<(), Refusal> {
+        let player = self.players.remove(&user).ok_or_else(not_entered)?;
+        send(room, user, LEAVE_ACK, &LeaveAck { score: player.score });
+        Ok(())
+    }
+
+    fn move_req(&mut self, user: UserId, req: MoveReq) -> Result<(), Refusal> {
+        let player = self.players.get_mut(&user).ok_or_else(not_entered)?;
+        let MoveReq { seq, dx, dy } = req;
+        player.heading = Heading::new(dx, dy)
+            .ok_or_else(|| Code::BadHeading.refusal(format!("heading {dx},{dy}: each must be -1, 0 or 1")))?;
+        player.last_move = seq;
+        Ok(())
+    }
+
+    /// Lets a player play; one who does already is told again where it stands.
+    fn enter(&mut self, room: &Room<Self>, user: UserId) -> Result<(), Refusal> {
+        if self.players.len() >= MAX_PLAYERS && !self.players.contains_key(&user) {
+            return Err(Code::ArenaFull.refusal(format!("{MAX_PLAYERS} players are in the arena")));
+        }
+        let player = self.players.entry(user).or_insert_with(|| Player::new(anywhere(room)));
+        let (at, score) = (player.at, player.score);
+        let ack = EnterAck { arena: self.name.clone(), rules: R::NUMBER, tick: self.tick, at, score };
+        send(room, user, ENTER_ACK, &ack);
+        Ok(())
+    }
+
+    /// As [`enter`](Self::enter), where there is no message that could be refused.
+    fn enter_or_log(&mut self, room: &Room<Self>, user: UserId) {
+        if let Err(refusal) = self.enter(room, user) {
+            room.warn(format_args!("player {user} cannot enter: {}", refusal.text));
+        }
+    }
+
+    /// One payload for everybody, however many they are.
+    fn notify(&self, room: &Room<Self>) {
+        let seen = self.players.iter().map(|(user, player)| Seen {
+            user: *user,
+            at: player.at,
+            score: player.score,
+            last_move: player.last_move,
+        });
+        match messages::arena_notify(self.tick, R::NUMBER, seen, &self.coins) {
+            Ok(payload) => {
+                let entered: Vec<UserId> = self.players.keys().copied().collect();
+                room.broadcast_to(&entered, ARENA_NOTIFY, &payload);
+            }
+            Err(error) => room.error(format_args!("notify of tick {}: {error}", self.tick)),
+        }
+    }
+}
+
+impl<M: Default> Player<M> {
+    fn new(at: Point) -> Self {
+        Self { at, heading: Heading::default(), score: 0, last_move: 0, memory: M::default() }
+    }
+}
+
+fn anywhere<G: Game>(room: &Room<G>) -> Point {
+    Point::numbered(room.random_below(PLACES))
+}
+
+fn is_arena_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn not_entered() -> Refusal {
+    Code::NotEntered.refusal("enter the arena first")
+}
+
+fn decode<T: Message>(payload: &[u8]) -> Result<T, Refusal> {
+    T::from_bytes(payload).map_err(|error| Code::BadPayload.refusal(error.to_string()))
+}
+
+fn send<G: Game>(room: &Room<G>, user: UserId, op: u16, message: &impl Message) {
+    match message.to_bytes() {
+        Ok(payload) => room.send(user, op, &payload),
+        Err(error) => room.error(format_args!("frame {op} for player {user}: {error}")),
+    }
+}

@@ -1,0 +1,60 @@
+//! Version 2: coins in quick succession are worth more.
+
+use hotseat_guest::decode;
+use serde::{Deserialize, Serialize};
+
+use crate::arena::{Arena, Player, Rules};
+use crate::v1::V1;
+
+/// The longest pause between two coins of a streak, in milliseconds.
+const STREAK_MS: u64 = 3_000;
+
+/// The rules of version 2.
+pub struct V2;
+
+/// What version 2 remembers of a player.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streak {
+    /// When the player took its last coin (milliseconds since 1970).
+    pub last_coin_ms: Option<u64>,
+}
+
+impl Streak {
+    /// What a coin taken now is worth: 2 if the one before is not too long ago, else 1.
+    pub(crate) fn points(&mut self, now_ms: u64) -> u32 {
+        let before = self.last_coin_ms.replace(now_ms);
+        if before.is_some_and(|before| now_ms.saturating_sub(before) <= STREAK_MS) { 2 } else { 1 }
+    }
+}
+
+impl Rules for V2 {
+    const NUMBER: u8 = 2;
+    const SCHEMA: u32 = 2;
+    type Memory = Streak;
+
+    fn points(streak: &mut Streak, now_ms: u64) -> u32 {
+        streak.points(now_ms)
+    }
+
+    fn migrate(from: u32, bytes: &[u8]) -> Result<Arena<Self>, String> {
+        match from {
+            1 => decode::<Arena<V1>>(bytes).map(with_streaks),
+            _ => Err(format!("no migration from schema {from} to {}", Self::SCHEMA)),
+        }
+    }
+}
+
+/// A room of version 1 whose players go on where they are, none of them on a streak yet.
+pub(crate) fn with_streaks<R: Rules<Memory = Streak>>(old: Arena<V1>) -> Arena<R> {
+    let players = old.players.into_iter().map(|(user, player)| {
+        let Player { at, heading, score, last_move, memory: () } = player;
+        (user, Player { at, heading, score, last_move, memory: Streak::default() })
+    });
+    Arena {
+        name: old.name,
+        enter_on_join: old.enter_on_join,
+        tick: old.tick,
+        coins: old.coins,
+        players: players.collect(),
+    }
+}

@@ -1,0 +1,242 @@
+//! Manifest: what `plugin.toml` says about a plugin, checked.
+//!
+//! Every default and every allowed range of a plugin's limits lives here.
+
+use std::ops::RangeInclusive;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+/// What a plugin says about itself; the content of `plugin.toml`.
+///
+/// The same text, completed with the defaults, travels in the artefact's `hotseat:manifest` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Manifest {
+    /// The plugin's name: 1 to 64 of `a-z 0-9 -`, beginning with a letter.
+    pub name: String,
+    /// The version of this build.
+    pub version: Version,
+    /// The world of `wit/` that the component is for, such as `game-logic`.
+    pub world: String,
+    /// What the host grants and expects.
+    pub limits: Limits,
+}
+
+/// The `[limits]` table of a manifest. Every key may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Linear memory a room may grow to, in MiB: 1 to 4,096, default 64.
+    pub memory_mib: u32,
+    /// Time a single call may take, in milliseconds: 1 to 10,000, default 50.
+    pub deadline_ms: u32,
+    /// Largest snapshot `save` may return, in bytes: 1,024 to 1 GiB, default 32 MiB.
+    pub snapshot_max_bytes: u64,
+    /// Ticks per second: 0 (no ticks) to 1,000, default 0.
+    pub tick_hz: u32,
+    /// Whether rooms without players tick too; default no.
+    pub tick_when_empty: bool,
+    /// What survives a crash of the node; default `journal`.
+    pub durability: Durability,
+    /// Longest time a journalled call stays in memory before it is synced to disk, in milliseconds:
+    /// 0 (sync every batch at once) to 10,000, default 10.
+    pub fsync_ms: u32,
+}
+
+/// What of a room survives a crash of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Nothing: rooms begin anew.
+    None,
+    /// The last periodic snapshot.
+    Snapshot,
+    /// Every call, replayed from a journal upon the last snapshot.
+    Journal,
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, a key is missing or unknown, or a value has the wrong type.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value is outside of what is allowed.
+    #[error("key {key:?}: {value:?} is not allowed: must be {allowed}")]
+    Value {
+        /// The key, dotted: `limits.memory_mib`.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// What may stand there.
+        allowed: String,
+    },
+}
+
+/// The file as written; numbers wide enough that a wrong one reaches our own range check.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    name: String,
+    version: String,
+    world: String,
+    #[serde(default)]
+    limits: RawLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLimits {
+    memory_mib: i64,
+    deadline_ms: i64,
+    snapshot_max_bytes: i64,
+    tick_hz: i64,
+    tick_when_empty: bool,
+    durability: Durability,
+    fsync_ms: i64,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            memory_mib: limits.memory_mib.into(),
+            deadline_ms: limits.deadline_ms.into(),
+            snapshot_max_bytes: 32 << 20,
+            tick_hz: limits.tick_hz.into(),
+            tick_when_empty: limits.tick_when_empty,
+            durability: limits.durability,
+            fsync_ms: limits.fsync_ms.into(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_mib: 64,
+            deadline_ms: 50,
+            snapshot_max_bytes: 32 << 20,
+            tick_hz: 0,
+            tick_when_empty: false,
+            durability: Durability::Journal,
+            fsync_ms: 10,
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`], naming the key, its value and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let raw: Raw =
+            toml::from_str(text).map_err(|e| ManifestError::Syntax(e.to_string().trim_end().into()))?;
+        let version = Version::parse(&raw.version).map_err(|e| ManifestError::Value {
+            key: "version",
+            value: raw.version.clone(),
+            allowed: format!("a semantic version such as \"1.0.0\" ({e})"),
+        })?;
+        check_word("name", &raw.name)?;
+        check_word("world", &raw.world)?;
+        let limits = raw.limits;
+        Ok(Self {
+            name: raw.name,
+            version,
+            world: raw.world,
+            limits: Limits {
+                memory_mib: within("limits.memory_mib", limits.memory_mib, 1..=4096)?,
+                deadline_ms: within("limits.deadline_ms", limits.deadline_ms, 1..=10_000)?,
+                snapshot_max_bytes: within(
+                    "limits.snapshot_max_bytes",
+                    limits.snapshot_max_bytes,
+                    1024..=1 << 30,
+                )?
+                .into(),
+                tick_hz: within("limits.tick_hz", limits.tick_hz, 0..=1000)?,
+                tick_when_empty: limits.tick_when_empty,
+                durability: limits.durability,
+                fsync_ms: within("limits.fsync_ms", limits.fsync_ms, 0..=10_000)?,
+            },
+        })
+    }
+
+    /// The manifest as TOML, with every default written out. [`Manifest::parse`] reads it back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("strings, integers and booleans always serialise")
+    }
+}
+
+fn check_word(key: &'static str, value: &str) -> Result<(), ManifestError> {
+    let letter_first = value.starts_with(|c: char| c.is_ascii_lowercase());
+    let clean = value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if letter_first && clean && value.len() <= 64 {
+        return Ok(());
+    }
+    Err(ManifestError::Value {
+        key,
+        value: value.chars().take(80).collect(),
+        allowed: "1 to 64 of a-z, 0-9 and -, beginning with a letter".into(),
+    })
+}
+
+fn within(key: &'static str, value: i64, range: RangeInclusive<u32>) -> Result<u32, ManifestError> {
+    u32::try_from(value).ok().filter(|v| range.contains(v)).ok_or_else(|| ManifestError::Value {
+        key,
+        value: value.to_string(),
+        allowed: format!("{} to {}", range.start(), range.end()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "name = \"arena\"\nversion = \"1.2.3\"\nworld = \"game-logic\"\n";
+
+    #[track_caller]
+    fn refused(text: &str, expected: &[&str]) {
+        let error = Manifest::parse(text).expect_err("must be refused").to_string();
+        for word in expected {
+            assert!(error.contains(word), "{error:?} does not name {word:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let manifest = Manifest::parse(HEAD).unwrap();
+        assert_eq!(manifest.limits, Limits::default());
+        assert_eq!((manifest.limits.memory_mib, manifest.limits.deadline_ms), (64, 50));
+        assert_eq!(manifest.version, Version::new(1, 2, 3));
+    }
+
+    #[test]
+    fn every_key_is_read_and_written() {
+        let text = format!(
+            "{HEAD}[limits]\nmemory_mib = 8\ndeadline_ms = 5\nsnapshot_max_bytes = 4096\ntick_hz = 20\n\
+             tick_when_empty = true\ndurability = \"none\"\nfsync_ms = 0\n"
+        );
+        let manifest = Manifest::parse(&text).unwrap();
+        assert_eq!(manifest.limits.tick_hz, 20);
+        assert_eq!(manifest.limits.durability, Durability::None);
+        assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn refusals_name_key_value_and_range() {
+        refused("", &["name"]);
+        refused("name = ", &["line 1"]);
+        refused(&format!("{HEAD}colour = 1\n"), &["colour"]);
+        refused(&format!("{HEAD}[limits]\ntick = 1\n"), &["tick", "tick_hz"]);
+        refused(&format!("{HEAD}[limits]\ntick_hz = 1001\n"), &["limits.tick_hz", "1001", "0 to 1000"]);
+        refused(&format!("{HEAD}[limits]\nmemory_mib = 0\n"), &["limits.memory_mib", "\"0\"", "1 to 4096"]);
+        refused(&format!("{HEAD}[limits]\ndeadline_ms = -5\n"), &["limits.deadline_ms", "-5"]);
+        refused(&format!("{HEAD}[limits]\nfsync_ms = 9999999999\n"), &["limits.fsync_ms", "9999999999"]);
+        refused(&format!("{HEAD}[limits]\ndurability = \"disk\"\n"), &["disk", "journal"]);
+        refused(&HEAD.replace("1.2.3", "1.2"), &["version", "1.2", "1.0.0"]);
+        refused(&HEAD.replace("arena", "Arena 1"), &["name", "Arena 1", "a-z"]);
+        refused(&HEAD.replace("arena", ""), &["name", "1 to 64"]);
+        refused(&HEAD.replace("arena", &"a".repeat(65)), &["1 to 64"]);
+    }
+}

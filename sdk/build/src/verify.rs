@@ -1,0 +1,196 @@
+//! Verify: tells a good artefact from a bad one before any of its code runs.
+
+use wit_parser::WorldId;
+
+use crate::manifest::Manifest;
+use crate::shape::{Item, Shape};
+use crate::wit::{Contract, interfaces};
+
+/// At most so many names are spelled out in a refusal.
+const SHOWN: usize = 16;
+
+/// Why an artefact was refused. Each text names what is missing or surplus.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Not a WebAssembly file at all.
+    #[error("not a WebAssembly file: {start}")]
+    NotWasm {
+        /// How the file begins.
+        start: String,
+    },
+    /// A bare module: what the compiler leaves, before it is made a component.
+    #[error("a core WebAssembly module, not a component: make the artefact with `hotseat build`")]
+    CoreModule,
+    /// Says it is a component but does not hold together.
+    #[error("damaged or invalid component: {reason}")]
+    Invalid {
+        /// What is wrong, and at which offset.
+        reason: String,
+    },
+    /// A component without a manifest.
+    #[error("no `hotseat:manifest` section: make the artefact with `hotseat build`")]
+    NoManifest,
+    /// The manifest section cannot be used.
+    #[error("bad `hotseat:manifest` section: {reason}")]
+    Manifest {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The manifest names a world that the contract does not have.
+    #[error("unknown world {world:?}: this host knows {known}")]
+    UnknownWorld {
+        /// The manifest's world.
+        world: String,
+        /// The contract's worlds.
+        known: String,
+    },
+    /// Built against another version of the contract.
+    #[error("built for {found}, this host speaks {ours} (uses {items}): build it again with a matching SDK")]
+    Version {
+        /// The package and version the component is for.
+        found: String,
+        /// The package and version of this host.
+        ours: String,
+        /// The interfaces concerned.
+        items: String,
+    },
+    /// Wants an operating system.
+    #[error(
+        "imports WASI: {items}; a plugin gets only what wit/ gives it: build it for wasm32-unknown-unknown \
+         (`hotseat build` does) and drop crates that use files, sockets, clocks or the environment"
+    )]
+    Wasi {
+        /// The WASI interfaces.
+        items: String,
+    },
+    /// Wants something the world does not give.
+    #[error("imports what world {world:?} does not give: {items}")]
+    Surplus {
+        /// The manifest's world.
+        world: String,
+        /// The surplus imports; `interface#function` for a function of a known interface.
+        items: String,
+    },
+    /// Lacks something the host will call.
+    #[error("does not export what world {world:?} asks for: {items}")]
+    Missing {
+        /// The manifest's world.
+        world: String,
+        /// The missing exports; `interface#function` for a function of an exported interface.
+        items: String,
+    },
+    /// All names are right, a type is not.
+    #[error("does not fit world {world:?}: {reason}")]
+    Types {
+        /// The manifest's world.
+        world: String,
+        /// The first type that differs.
+        reason: String,
+    },
+}
+
+/// Checks that `bytes` are an artefact this host can run, and returns its manifest.
+///
+/// Nothing of the component is compiled or run. Takes time in proportion to the size (tens of milliseconds a
+/// MiB at worst): call it off the reactor. Never panics, whatever the bytes are.
+///
+/// # Errors
+/// [`VerifyError`], with a text that names the missing or surplus item.
+pub fn verify(bytes: &[u8]) -> Result<Manifest, VerifyError> {
+    let shape = Shape::read(bytes)?;
+    let manifest = shape.manifest()?;
+    check_world(bytes, &shape, &manifest.world)?;
+    Ok(manifest)
+}
+
+/// Compares the component with the world that its manifest names.
+pub(crate) fn check_world(bytes: &[u8], shape: &Shape, world_name: &str) -> Result<(), VerifyError> {
+    let contract = Contract::parse();
+    let world_id = contract.world(world_name).ok_or_else(|| VerifyError::UnknownWorld {
+        world: world_name.to_owned(),
+        known: list(&crate::wit::worlds()),
+    })?;
+    let world = &contract.resolve.worlds[world_id];
+    check_version(shape, &contract.package_name())?;
+
+    let offered = interfaces(&contract.resolve, world.imports.iter());
+    let surplus = missing_from(&shape.imports, &offered);
+    let wasi: Vec<String> = surplus.iter().filter(|name| name.starts_with("wasi:")).cloned().collect();
+    if !wasi.is_empty() {
+        return Err(VerifyError::Wasi { items: list(&wasi) });
+    }
+    if !surplus.is_empty() {
+        return Err(VerifyError::Surplus { world: world_name.to_owned(), items: list(&surplus) });
+    }
+
+    let wanted: Vec<Item> = interfaces(&contract.resolve, world.exports.iter())
+        .into_iter()
+        .map(|(name, functions)| Item { name, functions })
+        .collect();
+    let exported: Vec<_> = shape.exports.iter().map(|i| (i.name.clone(), i.functions.clone())).collect();
+    let missing = missing_from(&wanted, &exported);
+    if !missing.is_empty() {
+        return Err(VerifyError::Missing { world: world_name.to_owned(), items: list(&missing) });
+    }
+    check_types(bytes, &contract, world_id, world_name)
+}
+
+/// Refuses a component that uses our package in another version.
+fn check_version(shape: &Shape, ours: &str) -> Result<(), VerifyError> {
+    let (our_package, our_version) = ours.split_once('@').unwrap_or((ours, ""));
+    let mut other = None;
+    let mut items = Vec::new();
+    for item in shape.imports.iter().chain(&shape.exports) {
+        let (path, version) = item.name.split_once('@').unwrap_or((&item.name, ""));
+        let package = path.split_once('/').map_or(path, |(package, _)| package);
+        if package == our_package && version != our_version {
+            let found = if version.is_empty() { package.to_owned() } else { format!("{package}@{version}") };
+            other.get_or_insert(found);
+            items.push(item.name.clone());
+        }
+    }
+    other.map_or(Ok(()), |found| {
+        Err(VerifyError::Version { found, ours: ours.to_owned(), items: list(&items) })
+    })
+}
+
+/// The names in `wanted` that `there` lacks; `interface#function` where only a function is lacking.
+fn missing_from(wanted: &[Item], there: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for item in wanted {
+        match there.iter().find(|(name, _)| *name == item.name) {
+            None => missing.push(item.name.clone()),
+            Some((_, functions)) => missing.extend(
+                item.functions
+                    .iter()
+                    .filter(|f| !functions.contains(f))
+                    .map(|function| format!("{}#{function}", item.name)),
+            ),
+        }
+    }
+    missing
+}
+
+fn check_types(bytes: &[u8], contract: &Contract, id: WorldId, name: &str) -> Result<(), VerifyError> {
+    let mismatch = |reason: String| VerifyError::Types { world: name.to_owned(), reason };
+    // As in `Shape::read`: a panic here must not take a node down.
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        wit_component::targets(&contract.resolve, id, bytes)
+    }));
+    match checked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => Err(mismatch(e.root_cause().to_string())),
+        Err(_) => Err(mismatch("the type checker gave up on it".into())),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! The client against a server that speaks bytes.
+
+mod receiving;
+mod sending;
+mod support;
