@@ -44,7 +44,12 @@ fn sdk(root: &Path, table: &Path) -> Result<(), Box<dyn Error>> {
     let mut text = String::from("&[\n");
     for file in files {
         let path = root.join(&file).canonicalize()?;
-        writeln!(text, "    ({:?}, include_str!({:?})),", file.display().to_string(), path.display().to_string())?;
+        writeln!(
+            text,
+            "    ({:?}, include_str!({:?})),",
+            file.display().to_string(),
+            path.display().to_string()
+        )?;
     }
     text.push_str("]\n");
     std::fs::write(table, text)?;
@@ -61,7 +66,8 @@ fn collect(root: &Path, part: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box
     for entry in std::fs::read_dir(&path)? {
         let name = entry?.file_name();
         let hidden = name.to_string_lossy().starts_with('.');
-        if !hidden && !["target", "tests", "benches", "fuzz", "corpus"].iter().any(|skipped| name == *skipped) {
+        if !hidden && !["target", "tests", "benches", "fuzz", "corpus"].iter().any(|skipped| name == *skipped)
+        {
             collect(root, &part.join(&name), files)?;
         }
     }

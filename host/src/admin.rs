@@ -161,11 +161,7 @@ fn version(version: &plugin::Version) -> proto::Version {
 }
 
 fn event_version(event: &GameEvent) -> proto::Version {
-    proto::Version {
-        digest: event.digest.clone(),
-        label: event.label.clone(),
-        size_bytes: event.size_bytes,
-    }
+    proto::Version { digest: event.digest.clone(), label: event.label.clone(), size_bytes: event.size_bytes }
 }
 
 fn reply(report: &DeployReport) -> proto::DeployReply {

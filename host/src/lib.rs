@@ -13,8 +13,10 @@
 pub mod admin;
 pub mod agent;
 pub mod app;
+pub mod bots;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod game;
 pub mod link;
 pub mod plugin;

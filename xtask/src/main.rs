@@ -19,6 +19,7 @@ Usage: cargo xtask COMMAND [ARGUMENTS]
 Commands:
   setup   Finds what a build needs, installs what is missing, and says what it did
   build   setup, then target/release/hotseat and the plugins in target/plugins/
+  plugins setup, then the plugins alone
   test    build, then every test; ARGUMENTS go to `cargo test`
   demo    build, then `hotseat demo`; ARGUMENTS go to it
   bench   build, then the benchmarks; ARGUMENTS go to `cargo bench`
@@ -58,6 +59,7 @@ fn dispatch(command: &str, rest: &[String]) -> Result<()> {
     match command {
         "setup" => setup::run(&root).map(drop),
         "build" => build(&root),
+        "plugins" => plugins::build(&root, &setup::run(&root)?),
         "test" => test(&root, rest),
         "demo" => {
             build(&root)?;

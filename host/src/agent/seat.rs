@@ -178,6 +178,8 @@ impl Seat {
     /// needs no telling.
     pub(super) async fn leave(mut self, reason: LeaveReason) -> Result<(), Unheard> {
         let (user, session) = (self.user, self.session);
+        // It stands first in the mailbox's queue, and nobody polls it any more.
+        self.reserve = None;
         let all = async {
             while self.held.is_some() || self.fence {
                 let up = self.next();

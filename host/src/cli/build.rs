@@ -74,8 +74,10 @@ pub(super) async fn build(toolchain: Toolchain, options: BuildOptions) -> Result
 fn failed(dir: &Path, error: BuildError) -> Failure {
     match error {
         // The compiler's errors have been shown as they came.
-        BuildError::Compile { .. } => Failure::new(format!("the crate in {} does not compile", dir.display()))
-            .next("mend what the compiler says above"),
+        BuildError::Compile { .. } => {
+            Failure::new(format!("the crate in {} does not compile", dir.display()))
+                .next("mend what the compiler says above")
+        }
         error @ (BuildError::Read { .. } | BuildError::Manifest { .. }) => {
             Failure::new(format!("{} cannot be built", dir.display()))
                 .cause(error)
@@ -96,7 +98,8 @@ pub(super) fn target_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     if !output.status.success() {
         anyhow::bail!("cargo metadata fails: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
     let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
     Ok(target.context("cargo metadata names no target directory")?.into())
 }
@@ -111,6 +114,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .and_then(|()| fs::write(&beside, bytes))
         .and_then(|()| fs::rename(&beside, path))
         .map_err(|error| {
-            Failure::new(format!("cannot write {}", path.display())).cause(error).next("name another file with -o")
+            Failure::new(format!("cannot write {}", path.display()))
+                .cause(error)
+                .next("name another file with -o")
         })
 }

@@ -3,4 +3,6 @@
 /// Demo.
 pub struct DemoArgs {}
 /// Runs.
-pub async fn run(_: DemoArgs) -> anyhow::Result<std::process::ExitCode> { anyhow::bail!("not yet") }
+pub async fn run(_: DemoArgs) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("not yet")
+}

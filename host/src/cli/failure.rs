@@ -72,8 +72,7 @@ pub(super) fn chain(error: &anyhow::Error) -> Vec<String> {
     texts
 }
 
-const CONFIG_HELP: &str =
-    "`hotseat run --help` lists every setting; `hotseat run --print-config` shows a configuration that is valid";
+const CONFIG_HELP: &str = "`hotseat run --help` lists every setting; `hotseat run --print-config` shows a configuration that is valid";
 
 #[cfg(test)]
 mod tests {

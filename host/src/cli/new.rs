@@ -76,7 +76,9 @@ fn files(name: &str, sdk: Option<&Path>) -> anyhow::Result<Vec<(String, String)>
         files.extend(vendored().map(|(path, text)| (path.to_owned(), text.to_owned())));
     }
     // The versions that are known to work; cargo drops from it what the crate does not use.
-    files.extend(SDK.iter().filter(|(path, _)| *path == "Cargo.lock").map(|(p, t)| ((*p).into(), (*t).into())));
+    files.extend(
+        SDK.iter().filter(|(path, _)| *path == "Cargo.lock").map(|(p, t)| ((*p).into(), (*t).into())),
+    );
     Ok(files)
 }
 
@@ -91,14 +93,24 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if starts && name.len() <= MAX_NAME && name.chars().all(fits) && !RESERVED.contains(&name) {
         return Ok(());
     }
-    let allowed = format!("a-z first, then a-z 0-9 -, at most {MAX_NAME} characters, no name of the SDK or Rust");
+    let allowed =
+        format!("a-z first, then a-z 0-9 -, at most {MAX_NAME} characters, no crate of Rust or the SDK");
     Err(Failure::new(format!("{name:?} is no name for a plugin crate: allowed is {allowed}"))
         .next("try `hotseat new my-game`"))
 }
 
 /// Names that cargo refuses for a library, or that the vendored SDK has.
-const RESERVED: [&str; 9] =
-    ["hotseat-guest", "hotseat-packet", "hotseat-client", "test", "core", "std", "alloc", "proc-macro", "crate"];
+const RESERVED: [&str; 9] = [
+    "hotseat-guest",
+    "hotseat-packet",
+    "hotseat-client",
+    "test",
+    "core",
+    "std",
+    "alloc",
+    "proc-macro",
+    "crate",
+];
 
 fn check_empty(dir: &Path) -> Result<(), Failure> {
     match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
@@ -117,15 +129,21 @@ fn checkout(path: &Path) -> Result<PathBuf, Failure> {
     let guest = path.join("sdk/guest/Cargo.toml");
     match path.canonicalize() {
         Ok(path) if guest.is_file() => Ok(path),
-        _ => Err(Failure::new(format!("--sdk {} is no Hotseat checkout: there is no {}", path.display(), guest.display()))
-            .next("leave --sdk out to get a copy of the SDK")),
+        _ => Err(Failure::new(format!(
+            "--sdk {} is no Hotseat checkout: there is no {}",
+            path.display(),
+            guest.display()
+        ))
+        .next("leave --sdk out to get a copy of the SDK")),
     }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
     parent.and_then(|()| fs::write(path, text)).map_err(|error| {
-        Failure::new(format!("cannot write {}", path.display())).cause(error).next("name another directory with --dir")
+        Failure::new(format!("cannot write {}", path.display()))
+            .cause(error)
+            .next("name another directory with --dir")
     })
 }
 

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        let bytes_cases = [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (122_000, "120 KiB"), (3 << 20, "3.0 MiB")];
+        let bytes_cases =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (122_000, "120 KiB"), (3 << 20, "3.0 MiB")];
         for (count, text) in bytes_cases {
             assert_eq!(bytes(count), text);
         }

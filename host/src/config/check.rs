@@ -23,7 +23,9 @@ pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Resu
         return conflict("bytes_burst", burst.to_string(), problem);
     }
     if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.log) {
-        let problem = format!("is no filter ({error}): allowed is error, warn, info, debug, trace, off, or TARGET=LEVEL, comma between");
+        let problem = format!(
+            "is no filter ({error}): allowed is error, warn, info, debug, trace, off, or TARGET=LEVEL, comma between"
+        );
         return conflict("log", format!("{:?}", config.log), problem);
     }
     match (config.auth, &config.auth_key) {

@@ -92,8 +92,8 @@ impl Layers {
                 if ENV_OTHERS.contains(&name.as_str()) {
                     continue;
                 }
-                let nearest = nearest(&name.to_lowercase(), |key| variable(key).to_lowercase());
-                let nearest = nearest.map(|it| it.to_uppercase());
+                let nearest = nearest(&name[ENV_PREFIX.len()..].to_lowercase());
+                let nearest = nearest.map(variable);
                 return Err(ConfigError::Unknown { key: name, origin: "the environment".into(), nearest });
             };
             figment = figment.merge(texts(key, format!("environment {name}"), &[value])?);
@@ -102,7 +102,7 @@ impl Layers {
             let key = KEYS.iter().find(|key| key.name == *name).ok_or_else(|| ConfigError::Unknown {
                 key: name.clone(),
                 origin: "the flags".into(),
-                nearest: nearest(name, |key| key.name.to_owned()),
+                nearest: nearest(name).map(|key| key.name.to_owned()),
             })?;
             figment = figment.merge(texts(key, format!("flag --{}", key.flag()), values)?);
         }
@@ -200,7 +200,7 @@ fn file(inputs: &Inputs) -> Result<Option<Layer>, ConfigError> {
     let origin = path.display().to_string();
     for key in values.keys() {
         if !KEYS.iter().any(|known| known.name == key) {
-            let nearest = nearest(key, |key| key.name.to_owned());
+            let nearest = nearest(key).map(|key| key.name.to_owned());
             return Err(ConfigError::Unknown { key: key.clone(), origin, nearest });
         }
     }
@@ -229,18 +229,17 @@ fn variable(key: &Key) -> String {
 }
 
 fn texts(key: &Key, origin: String, texts: &[String]) -> Result<Layer, ConfigError> {
-    let value = (key.text)(texts).map_err(|refused| {
-        refused_value(key.name, &Value::from(texts.join(",")), refused, origin.clone())
-    })?;
+    let value = (key.text)(texts)
+        .map_err(|refused| refused_value(key.name, &Value::from(texts.join(",")), refused, origin.clone()))?;
     Ok(Layer { origin, values: Dict::from([(key.name.to_owned(), value)]) })
 }
 
 /// The known key most like `name`, if one is like it at all.
-fn nearest(name: &str, write: impl Fn(&Key) -> String) -> Option<String> {
+fn nearest(name: &str) -> Option<&'static Key> {
     let name = name.replace('-', "_");
-    let known = KEYS.iter().map(write);
-    let scored = known.map(|known| (distance(&name, &known), known));
-    scored.min().filter(|(distance, known)| *distance <= 1 + known.len() / 5).map(|(_, known)| known)
+    let scored = KEYS.iter().map(|key| (distance(&name, key.name), key));
+    let nearest = scored.min_by_key(|(distance, _)| *distance);
+    nearest.filter(|(distance, key)| *distance <= 1 + key.name.len() / 5).map(|(_, key)| key)
 }
 
 /// How many letters to change, add or drop to get from one to the other.

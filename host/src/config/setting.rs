@@ -118,7 +118,9 @@ where
     let number = match value {
         Value::String(_, text) => text.replace('_', "").parse().ok(),
         Value::Num(_, Num::F32(_) | Num::F64(_)) => None,
-        Value::Num(_, number) => number.to_i128().or_else(|| number.to_u128().and_then(|it| it.try_into().ok())),
+        Value::Num(_, number) => {
+            number.to_i128().or_else(|| number.to_u128().and_then(|it| it.try_into().ok()))
+        }
         _ => None,
     };
     number

@@ -128,6 +128,7 @@ fn errors_name_key_value_range_and_origin() {
             Case::new().env("HOTSEAT_LISTN", "x"),
             &["unknown key HOTSEAT_LISTN in the environment", "did you mean HOTSEAT_LISTEN?"],
         ),
+        (Case::new().env("HOTSEAT_FOO", "x"), &["unknown key HOTSEAT_FOO in the environment"]),
         (
             Case::new().env("HOTSEAT_LISTEN", "localhost"),
             &["listen = localhost (environment HOTSEAT_LISTEN)", "an IP address and a port"],
@@ -159,7 +160,8 @@ fn errors_name_key_value_range_and_origin() {
 
 #[test]
 fn environment_of_others_is_left_alone() {
-    let loaded = Case::new().env("HOME", "/").env("HOTSEAT_ADMIN", "127.0.0.1:9").env("HOTSEATING", "x").load();
+    let loaded =
+        Case::new().env("HOME", "/").env("HOTSEAT_ADMIN", "127.0.0.1:9").env("HOTSEATING", "x").load();
     assert_eq!(loaded.config, Config::default());
 }
 
@@ -217,7 +219,15 @@ fn every_key_is_a_flag() {
     let command = <RunFlags as clap::Args>::augment_args(clap::Command::new("run"));
     command.clone().debug_assert();
     let matches = command.clone().get_matches_from([
-        "run", "--plugin", "a=f", "--plugin", "b=g", "--home-rooms", "7", "--config", "x.toml",
+        "run",
+        "--plugin",
+        "a=f",
+        "--plugin",
+        "b=g",
+        "--home-rooms",
+        "7",
+        "--config",
+        "x.toml",
     ]);
     let flags = <RunFlags as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
     assert_eq!(flags.values["plugin"], ["a=f", "b=g"]);

@@ -127,7 +127,11 @@ impl Artefacts {
                 break;
             }
             let event = serde_json::from_str(&text);
-            events.push(event.map_err(|source| ArtefactError::History { path: path.clone(), line, source })?);
+            events.push(event.map_err(|source| ArtefactError::History {
+                path: path.clone(),
+                line,
+                source,
+            })?);
             whole += length as u64;
         }
         history.set_len(whole).map_err(at(&path))?;

@@ -275,7 +275,14 @@ impl Inner {
         if hotseat_build::Digest::of(&bytes) == live.version.digest() {
             let (from, to) = (Arc::clone(&live.version), live.version);
             let pauses = Vec::new();
-            return Ok(DeployReport { from, to, pauses, rehearsed: 0, compile: Duration::ZERO, unchanged: true });
+            return Ok(DeployReport {
+                from,
+                to,
+                pauses,
+                rehearsed: 0,
+                compile: Duration::ZERO,
+                unchanged: true,
+            });
         }
         let started = Instant::now();
         let result = self.replace(&live, bytes, kind).await;
@@ -313,17 +320,16 @@ impl Inner {
         self.artefacts().store(&version.digest(), version.bytes())?;
         self.set_step(Step::Swapping);
         let fallback = Arc::clone(&live.version);
-        let rooms =
-            self.registry.set_live(Live { version: Arc::clone(&version), fallback: Some(fallback) });
-        let answers =
-            ask_all(rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
+        let rooms = self.registry.set_live(Live { version: Arc::clone(&version), fallback: Some(fallback) });
+        let answers = ask_all(rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
         if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
             let error = DeployError::Swap { room: room.to_string(), why: why.clone() };
             self.revert(&version, &live.version).await;
             self.record(EventKind::Refused, &version, &error.to_string());
             return Err(error);
         }
-        let mut pauses: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
+        let mut pauses: Vec<_> =
+            answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
         pauses.sort();
         self.record(kind, &version, "");
         let (from, compile) = (Arc::clone(&live.version), version.compile_time());
@@ -337,7 +343,8 @@ impl Inner {
             let answers = self.revert(&live.version, &fallback).await;
             self.record(EventKind::RolledBack, &fallback, "by an operator, on probation");
             self.set_step(Step::Idle);
-            let mut pauses: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
+            let mut pauses: Vec<_> =
+                answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
             pauses.sort();
             info!(plugin = self.name, from = %live.version, to = %fallback, "version rolled back");
             let (from, compile) = (live.version, Duration::ZERO);

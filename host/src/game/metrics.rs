@@ -54,8 +54,9 @@ impl GameMetrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let pause = HistogramOpts::new("hotseat_swap_pause_seconds", "Time a room stood still for a hand-over")
-            .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
+        let pause =
+            HistogramOpts::new("hotseat_swap_pause_seconds", "Time a room stood still for a hand-over")
+                .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
         let swap_pause = Histogram::with_opts(pause)?;
         registry.register(Box::new(swap_pause.clone()))?;
         Ok(Self {

@@ -268,13 +268,7 @@ impl Room {
         }
     }
 
-    fn on_join(
-        &mut self,
-        now_ms: u64,
-        player: Player,
-        backlog: &[Frames],
-        profile: Option<Arc<[u8]>>,
-    ) {
+    fn on_join(&mut self, now_ms: u64, player: Player, backlog: &[Frames], profile: Option<Arc<[u8]>>) {
         let (user, session) = (player.user.0, player.session);
         if self.seats.remove(user).is_some() {
             self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Replaced as u32 });
@@ -301,13 +295,7 @@ impl Room {
         }
     }
 
-    fn on_leave(
-        &mut self,
-        now_ms: u64,
-        user: u64,
-        session: crate::link::SessionId,
-        reason: LeaveReason,
-    ) {
+    fn on_leave(&mut self, now_ms: u64, user: u64, session: crate::link::SessionId, reason: LeaveReason) {
         if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
             // The guest has seen this player leave. What the client sent since belongs to the next room.
             self.registry.metrics.players.dec();

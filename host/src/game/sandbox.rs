@@ -37,7 +37,7 @@ pub struct World {
 }
 
 /// A room's guest, its base and its log.
-pub struct Sandbox {
+pub(super) struct Sandbox {
     world: World,
     room: Arc<str>,
     args: Arc<[u8]>,
@@ -64,7 +64,7 @@ enum Begin {
 
 /// What became of an input.
 #[derive(Debug)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// The guest handled it; its effects wait to be released.
     Done,
     /// The guest refused it.
@@ -80,7 +80,7 @@ pub enum Outcome {
 
 /// Why a room is not on the version it was asked to run. It runs the one it had, unless the text says otherwise.
 #[derive(Debug, thiserror::Error)]
-pub enum SwapError {
+pub(super) enum SwapError {
     /// The present version cannot write its state down.
     #[error("the live version cannot save its state: {0}")]
     Save(Fault),
@@ -97,7 +97,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn open(
+    pub(super) fn open(
         world: World,
         version: &Arc<Version>,
         fallback: Option<Arc<Version>>,
@@ -112,23 +112,23 @@ impl Sandbox {
     }
 
     /// The version that runs.
-    pub fn version(&self) -> &Arc<Version> {
+    pub(super) fn version(&self) -> &Arc<Version> {
         self.instance.version()
     }
 
     /// The guest's world.
-    pub fn env(&mut self) -> &mut Env {
+    pub(super) fn env(&mut self) -> &mut Env {
         self.instance.env()
     }
 
     /// What the last input made the guest ask for.
-    pub fn effects(&mut self) -> &mut Effects {
+    pub(super) fn effects(&mut self) -> &mut Effects {
         self.instance.effects()
     }
 
     /// Hands one input to the guest.
     #[inline]
-    pub fn deliver(&mut self, now_ms: u64, input: &Input<'_>) -> Outcome {
+    pub(super) fn deliver(&mut self, now_ms: u64, input: &Input<'_>) -> Outcome {
         self.instance.env().advance(now_ms);
         let at_ms = self.instance.env().now_ms;
         let mark = self.log.mark();
@@ -208,7 +208,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// The fault of a guest that cannot save; the room has been rebuilt and goes on with its log, unless it is lost.
-    pub fn trim(&mut self) -> Result<(), SwapError> {
+    pub(super) fn trim(&mut self) -> Result<(), SwapError> {
         let stretch = if self.fallback.is_some() { PROBATION_STRETCH } else { 1 };
         let inputs = self.log.inputs();
         if inputs < self.next_snapshot.saturating_mul(stretch)
@@ -231,7 +231,7 @@ impl Sandbox {
     }
 
     /// Whether the log has outgrown every bound because the guest cannot save its state.
-    pub fn overgrown(&self) -> bool {
+    pub(super) fn overgrown(&self) -> bool {
         self.next_snapshot > self.world.log_inputs.saturating_mul(2 * PROBATION_STRETCH)
     }
 
@@ -245,7 +245,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`SwapError::Save`] if the guest fails at it (the room has been rebuilt), [`SwapError::Lost`].
-    pub fn snapshot(&mut self) -> Result<Snapshot, SwapError> {
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, SwapError> {
         self.instance.save().map_err(|fault| {
             let version = Arc::clone(self.version());
             match self.rebuild(&version) {
@@ -260,7 +260,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`SwapError`].
-    pub fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
+    pub(super) fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
         let snapshot = self.snapshot()?;
         let env = self.instance.env().clone();
         let base = Base { begin: Begin::Load(snapshot.clone()), env };
@@ -277,11 +277,9 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`SwapError`].
-    pub fn revert(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
+    pub(super) fn revert(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
         match self.fallback.take() {
-            Some(fallback) if fallback.digest() == to.digest() => {
-                self.rebuild(to).map_err(SwapError::Lost)
-            }
+            Some(fallback) if fallback.digest() == to.digest() => self.rebuild(to).map_err(SwapError::Lost),
             _ => {
                 self.swap(to)?;
                 self.fallback = None;
@@ -291,7 +289,7 @@ impl Sandbox {
     }
 
     /// Ends the probation of the present version.
-    pub fn confirm(&mut self) {
+    pub(super) fn confirm(&mut self) {
         self.fallback = None;
     }
 }

@@ -115,7 +115,8 @@ impl Services {
 
     fn pick(&self, service: &str, instance: &str) -> Result<Channel, Status> {
         let known = self.table.get(service);
-        let known = known.ok_or_else(|| Status::unavailable(format!("service {service} is not configured")))?;
+        let known =
+            known.ok_or_else(|| Status::unavailable(format!("service {service} is not configured")))?;
         let channel = if instance.is_empty() {
             let at = known.next.fetch_add(1, Ordering::Relaxed);
             known.instances.get(at % known.instances.len().max(1))

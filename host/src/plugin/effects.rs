@@ -10,6 +10,7 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// One thing a guest asked for. Slices point into [`Effects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the parameters that wit/ documents")]
 pub enum Effect<'a> {
     /// A frame to one player.
     Send { user: u64, op: u16, payload: &'a [u8] },

@@ -68,7 +68,11 @@ impl Engine {
         let engine = match wasmtime::Engine::new(config().allocation_strategy(pool)) {
             Ok(engine) => engine,
             Err(error) => {
-                warn!(rooms, error = format!("{error:#}"), "no address space for a memory pool, allocating singly");
+                warn!(
+                    rooms,
+                    error = format!("{error:#}"),
+                    "no address space for a memory pool, allocating singly"
+                );
                 let single = InstanceAllocationStrategy::OnDemand;
                 wasmtime::Engine::new(config().allocation_strategy(single)).map_err(EngineError::Engine)?
             }
@@ -124,7 +128,9 @@ fn pool(slots: u32, memory_max_bytes: usize) -> InstanceAllocationStrategy {
         .max_tables_per_component(2)
         .table_elements(20_000)
         .max_component_instance_size(1 << 20)
-        .max_memory_size(usize::try_from(RESERVATION).map_or(memory_max_bytes, |most| memory_max_bytes.min(most)))
+        .max_memory_size(
+            usize::try_from(RESERVATION).map_or(memory_max_bytes, |most| memory_max_bytes.min(most)),
+        )
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10);
     InstanceAllocationStrategy::Pooling(pool)

@@ -67,8 +67,7 @@ fn link_players(linker: &mut Linker<Host>) -> Result<()> {
     )?;
     players.func_wrap(
         "broadcast",
-        |mut store: StoreContextMut<'_, Host>,
-         (users, op, payload): (WasmList<u64>, u16, WasmList<u8>)| {
+        |mut store: StoreContextMut<'_, Host>, (users, op, payload): (WasmList<u64>, u16, WasmList<u8>)| {
             let mut effects = std::mem::take(&mut store.data_mut().effects);
             let bytes = payload.as_le_slice(&store);
             let users = users.as_le_slice(&store).iter().map(|user| u64::from_le(*user));
@@ -77,20 +76,14 @@ fn link_players(linker: &mut Linker<Host>) -> Result<()> {
             result
         },
     )?;
-    players.func_wrap(
-        "kick",
-        |mut store: StoreContextMut<'_, Host>, (user, reason): (u64, u32)| {
-            Ok(store.data_mut().effects.kick(user, reason)?)
-        },
-    )?;
-    players.func_wrap(
-        "transfer",
-        |mut store: StoreContextMut<'_, Host>, (user, room): (u64, WasmStr)| {
-            let room = room.to_str(&store)?.into_owned();
-            check("room name", room.len(), ROOM_NAME_MAX)?;
-            Ok(store.data_mut().effects.transfer(user, &room)?)
-        },
-    )
+    players.func_wrap("kick", |mut store: StoreContextMut<'_, Host>, (user, reason): (u64, u32)| {
+        Ok(store.data_mut().effects.kick(user, reason)?)
+    })?;
+    players.func_wrap("transfer", |mut store: StoreContextMut<'_, Host>, (user, room): (u64, WasmStr)| {
+        let room = room.to_str(&store)?.into_owned();
+        check("room name", room.len(), ROOM_NAME_MAX)?;
+        Ok(store.data_mut().effects.transfer(user, &room)?)
+    })
 }
 
 fn check_payload(bytes: &[u8]) -> Result<()> {
@@ -213,21 +206,47 @@ pub(super) struct LogGate {
     window: Instant,
     lines: u32,
     dropped: u64,
+    last_error: Option<String>,
     pub(super) quiet: bool,
 }
 
 impl LogGate {
     pub(super) fn new(plugin: String, version: String, room: Arc<str>) -> Self {
-        Self { plugin, version, room, window: Instant::now(), lines: 0, dropped: 0, quiet: false }
+        Self {
+            plugin,
+            version,
+            room,
+            window: Instant::now(),
+            lines: 0,
+            dropped: 0,
+            last_error: None,
+            quiet: false,
+        }
+    }
+
+    /// A call begins.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        if self.last_error.is_some() {
+            self.last_error = None;
+        }
+    }
+
+    /// The call's last line of level error, once: what a guest says before it gives up.
+    pub(super) fn last_error(&mut self) -> Option<String> {
+        self.last_error.take()
     }
 
     fn write(&mut self, level: u32, message: &str) {
-        if self.quiet || !self.admit() {
-            return;
-        }
         let message = &message[..message.floor_char_boundary(LOG_LINE_MAX)];
         // A line is one line: control characters could forge others.
         let message = message.replace(char::is_control, " ");
+        if level == 0 {
+            self.last_error = Some(message.clone());
+        }
+        if self.quiet || !self.admit() {
+            return;
+        }
         let Self { plugin, version, room, .. } = self;
         match level {
             0 => error!(target: "guest", plugin, version, %room, "{message}"),

@@ -5,6 +5,7 @@
 
 /// One event, in the order the guest sees them. Times are ms since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the parameters that wit/ documents")]
 pub enum Input<'a> {
     /// A player sits down, with its document if it has one.
     Join { user: u64, profile: Option<&'a [u8]> },
@@ -296,7 +297,8 @@ mod tests {
             (any::<u64>(), any::<u16>(), bytes()).prop_map(|(u, o, p)| Owned::Message(u, o, p)),
             any::<u32>().prop_map(Owned::Tick),
             any::<u64>().prop_map(Owned::Timer),
-            (any::<u64>(), any::<u32>(), bytes(), ".{0,10}").prop_map(|(t, s, b, x)| Owned::Reply(t, s, b, x)),
+            (any::<u64>(), any::<u32>(), bytes(), ".{0,10}")
+                .prop_map(|(t, s, b, x)| Owned::Reply(t, s, b, x)),
         ]
     }
 

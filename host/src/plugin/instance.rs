@@ -105,7 +105,7 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.name(), self.text)?;
-        match self.frames.iter().find(|frame| frame.contains(':') && !is_runtime(frame)) {
+        match self.frames.iter().find(|frame| frame.contains(" (") && !is_runtime(frame)) {
             Some(frame) => write!(f, " at {frame}"),
             None => Ok(()),
         }
@@ -114,7 +114,9 @@ impl fmt::Display for Fault {
 
 /// Frames of the language's own panic path tell an author nothing.
 fn is_runtime(frame: &str) -> bool {
-    ["std::", "core::", "alloc::", "__rust", "rust_", "abort"].iter().any(|prefix| frame.starts_with(prefix))
+    ["std::", "core::", "alloc::", "<", "__rust", "rust_", "abort"]
+        .iter()
+        .any(|prefix| frame.starts_with(prefix))
 }
 
 /// Why an instance did not come to life.
@@ -253,7 +255,9 @@ impl Instance {
     /// # Errors
     /// A [`Fault`]; the instance is spent and the effects are gone.
     pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
-        self.store.data_mut().effects.clear();
+        let host = self.store.data_mut();
+        host.effects.clear();
+        host.log.begin();
         self.store.set_epoch_deadline(self.deadline);
         let guest = self.guest.hotseat_plugin_room();
         let store = &mut self.store;
@@ -309,7 +313,9 @@ impl Instance {
     }
 
     fn begin(&mut self, deadline_ms: u64) {
-        self.store.data_mut().effects.clear();
+        let host = self.store.data_mut();
+        host.effects.clear();
+        host.log.begin();
         self.store.set_epoch_deadline(ticks(deadline_ms));
     }
 
@@ -334,7 +340,7 @@ fn ticks(budget_ms: u64) -> u64 {
 fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
     store.data_mut().effects.clear();
     let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    let trap = error.downcast_ref::<Trap>();
+    let trap = error.downcast_ref::<Trap>().copied();
     let kind = match trap {
         _ if store.data().limits.refused => FaultKind::Memory,
         Some(Trap::Interrupt) => FaultKind::Deadline,
@@ -346,7 +352,13 @@ fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
     };
     let text = match kind {
         FaultKind::Deadline => "ran past its deadline".to_owned(),
-        FaultKind::Memory => format!("asked for more than {} bytes of memory", store.data().limits.memory_max),
+        FaultKind::Memory => {
+            format!("asked for more than {} bytes of memory", store.data().limits.memory_max)
+        }
+        // A language's panic is an `unreachable` to the engine; what it said went to the log before.
+        FaultKind::Trap if trap == Some(Trap::UnreachableCodeReached) => {
+            store.data_mut().log.last_error().unwrap_or_else(|| error.root_cause().to_string())
+        }
         _ => error.root_cause().to_string(),
     };
     Fault { kind, text, frames }
@@ -371,11 +383,8 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
 }
 
 fn demangle(name: &str) -> String {
-    // The engine has demangled the name; the hash behind it tells an author nothing.
-    match name.rsplit_once("::h") {
-        Some((name, hash)) if hash.len() == 16 => name.to_owned(),
-        _ => name.to_owned(),
-    }
+    // The alternate form leaves out the hash, which tells an author nothing.
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// The part of a source path an author knows: from the last `src` on, with the crate's folder.

@@ -34,7 +34,8 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogError> {
     let parsed = EnvFilter::builder()
         .parse(filter)
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
     let lines: SubscriberBuilder<_, _, _, _> =
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(parsed).with_ansi(colours);
     match format {

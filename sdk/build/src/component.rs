@@ -21,9 +21,7 @@ pub enum EncodeError {
     #[error("not a core WebAssembly module: {0}")]
     NotAModule(String),
     /// The module does not say which world it is for.
-    #[error(
-        "the crate implements no world: its lib.rs must export a plugin (see `hotseat new` for an example)"
-    )]
+    #[error("the crate exports no plugin: its lib.rs needs `hotseat_guest::export!(YourGame);`")]
     NoWorld,
     /// The module imports things that no WIT interface describes.
     #[error(

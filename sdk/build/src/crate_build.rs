@@ -161,8 +161,8 @@ fn compile(
     let target_dir = target_dir(toolchain, dir, options)?;
     let mut command = toolchain.cargo_build();
     command.args(["--lib", "--message-format=json", "--target-dir"]).arg(target_dir);
-    for setting in profile(options.debug) {
-        command.args(["--config", &setting]);
+    for setting in PROFILE {
+        command.args(["--config", setting]);
     }
     if !options.features.is_empty() {
         command.args(["--features", &options.features.join(",")]);
@@ -191,18 +191,16 @@ fn common_arguments(command: &mut Command, dir: &Path, options: &BuildOptions) {
 }
 
 /// What a plugin is compiled with, whatever its workspace says: small, fast, and no unwinding, which the
-/// engine could not carry out.
-fn profile(debug: bool) -> [String; 6] {
-    let debug = if debug { "line-tables-only" } else { "none" };
-    [
-        "profile.release.panic=\"abort\"".into(),
-        "profile.release.lto=true".into(),
-        "profile.release.codegen-units=1".into(),
-        "profile.release.opt-level=3".into(),
-        "profile.release.strip=\"none\"".into(),
-        format!("profile.release.debug={debug:?}"),
-    ]
-}
+/// engine could not carry out. Line tables are always made, and dropped from the artefact unless wanted:
+/// otherwise the two kinds of build would compile every dependency anew.
+const PROFILE: [&str; 6] = [
+    "profile.release.panic=\"abort\"",
+    "profile.release.lto=true",
+    "profile.release.codegen-units=1",
+    "profile.release.opt-level=3",
+    "profile.release.strip=\"none\"",
+    "profile.release.debug=\"line-tables-only\"",
+];
 
 /// A directory that no other cargo uses, one for each way of compiling.
 fn target_dir(toolchain: &Toolchain, dir: &Path, options: &BuildOptions) -> Result<PathBuf, BuildError> {

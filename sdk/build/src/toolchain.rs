@@ -180,7 +180,7 @@ fn debian(cargo: &Path, rustc: &Path, progress: &mut dyn FnMut(&str)) -> Result<
     })?;
     let found = Path::new(DEBIAN_RUSTC);
     progress(&format!(
-        "{TARGET}: Debian's {} with the standard library built from source (the first build takes a minute)",
+        "{TARGET}: Debian's {} with the standard library built from source (the first build takes a minute or two)",
         version(found)
     ));
     Ok(Toolchain { cargo: cargo.into(), rustc: found.into(), route: Route::BuildStd { linker } })

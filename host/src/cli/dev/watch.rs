@@ -67,7 +67,9 @@ impl Watch {
                 Ok(()) => {
                     self.watched.insert(path);
                 }
-                Err(error) => terminal::progress(&format!("changes in {} are not seen: {error}", path.display())),
+                Err(error) => {
+                    terminal::progress(&format!("changes in {} are not seen: {error}", path.display()))
+                }
             }
         }
     }
@@ -77,9 +79,11 @@ impl Watch {
 fn matters(base: &Path, event: &notify::Event) -> bool {
     let kind = match event.kind {
         EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_)) => false,
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
-            true
-        }
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     };
     kind && (event.paths.is_empty() || event.paths.iter().any(|path| is_source(base, path)))
 }
@@ -141,7 +145,11 @@ mod tests {
         let limit = Duration::from_secs(20);
         for step in ["src", "src/a.rs", "src/b.rs"] {
             let path = base.join(step);
-            if path.extension().is_some() { std::fs::write(&path, "x").unwrap() } else { std::fs::create_dir(&path).unwrap() }
+            if path.extension().is_some() {
+                std::fs::write(&path, "x").unwrap()
+            } else {
+                std::fs::create_dir(&path).unwrap()
+            }
             tokio::time::timeout(limit, watch.changed()).await.expect("the change is seen");
         }
         std::fs::create_dir(base.join("target")).unwrap();

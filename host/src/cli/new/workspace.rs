@@ -10,28 +10,41 @@ use toml::{Table, Value};
 
 use super::{SDK, TEMPLATE};
 
-/// What is taken over whole.
-const INHERITED: [&str; 2] = ["package", "lints"];
-
 /// The `[workspace…]` tables. `sdk`: a checkout to take the SDK's crates from, instead of the copy in `sdk/`.
 pub(super) fn tables(sdk: Option<&Path>) -> anyhow::Result<String> {
     let root: Table = text("Cargo.toml")?.parse()?;
-    let root = root.get("workspace").and_then(Value::as_table).context("Cargo.toml has no [workspace]")?;
-    let mut workspace = Table::new();
-    // A workspace of its own: the crate may lie inside another one.
-    workspace.insert("resolver".into(), root.get("resolver").cloned().unwrap_or_else(|| "3".into()));
+    let root = table(&root, "workspace")?;
+    let resolver = root.get("resolver").cloned().unwrap_or_else(|| "3".into());
+    let mut text =
+        format!("# A workspace of its own, wherever it lies.\n[workspace]\nresolver = {resolver}\n");
+
     let mut manifests = vec![TEMPLATE[0].1.replace("{{name}}", "x").replace("{{workspace}}", "")];
     if sdk.is_none() {
-        for key in INHERITED {
-            let table = root.get(key).with_context(|| format!("Cargo.toml has no [workspace.{key}]"))?;
-            workspace.insert(key.into(), table.clone());
-        }
         let crates = SDK.iter().filter(|(path, _)| path.starts_with("sdk/") && path.ends_with("/Cargo.toml"));
         manifests.extend(crates.map(|(_, text)| (*text).to_owned()));
     }
-    workspace.insert("dependencies".into(), dependencies(root, &manifests, sdk)?.into());
-    let text = toml::to_string(&Table::from_iter([("workspace".to_owned(), Value::from(workspace))]))?;
+    section(&mut text, "workspace.dependencies", &dependencies(root, &manifests, sdk)?);
+    if sdk.is_none() {
+        text.push_str("\n# What the crates in sdk/ inherit.");
+        section(&mut text, "workspace.package", table(root, "package")?);
+        for (tool, lints) in table(root, "lints")? {
+            let lints = lints.as_table().with_context(|| format!("lints.{tool} is no table"))?;
+            section(&mut text, &format!("workspace.lints.{tool}"), lints);
+        }
+    }
     Ok(text.trim_end().to_owned())
+}
+
+/// Appends a table with one line a key, as people write it.
+fn section(text: &mut String, header: &str, table: &Table) {
+    text.push_str(&format!("\n[{header}]\n"));
+    for (key, value) in table {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
+}
+
+fn table<'a>(parent: &'a Table, key: &str) -> anyhow::Result<&'a Table> {
+    parent.get(key).and_then(Value::as_table).with_context(|| format!("Cargo.toml has no table {key}"))
 }
 
 fn text(path: &str) -> anyhow::Result<&'static str> {
@@ -41,7 +54,7 @@ fn text(path: &str) -> anyhow::Result<&'static str> {
 
 /// The entries of `[workspace.dependencies]` that one of the manifests inherits.
 fn dependencies(root: &Table, manifests: &[String], sdk: Option<&Path>) -> anyhow::Result<Table> {
-    let all = root.get("dependencies").and_then(Value::as_table).context("no [workspace.dependencies]")?;
+    let all = table(root, "dependencies")?;
     let mut names = BTreeSet::new();
     for manifest in manifests {
         inherited(&manifest.parse()?, &mut names);
@@ -49,7 +62,8 @@ fn dependencies(root: &Table, manifests: &[String], sdk: Option<&Path>) -> anyho
     names
         .into_iter()
         .map(|name| {
-            let mut entry = all.get(&name).cloned().with_context(|| format!("no workspace dependency {name}"))?;
+            let mut entry =
+                all.get(&name).cloned().with_context(|| format!("no workspace dependency {name}"))?;
             if let (Some(sdk), Some(table)) = (sdk, entry.as_table_mut())
                 && let Some(Value::String(path)) = table.get_mut("path")
             {
@@ -65,8 +79,9 @@ fn inherited(manifest: &Table, names: &mut BTreeSet<String>) {
     for (key, value) in manifest {
         let Some(table) = value.as_table() else { continue };
         if key.ends_with("dependencies") {
-            let from_root =
-                |value: &Value| value.get("workspace").and_then(Value::as_bool).is_some_and(|inherits| inherits);
+            let from_root = |value: &Value| {
+                value.get("workspace").and_then(Value::as_bool).is_some_and(|inherits| inherits)
+            };
             names.extend(table.iter().filter(|(_, value)| from_root(value)).map(|(name, _)| name.clone()));
         } else if key == "target" {
             table.values().filter_map(Value::as_table).for_each(|target| inherited(target, names));

@@ -15,7 +15,11 @@ use super::{inspect, json};
 
 /// Checks the file here, as the node will, then sends it.
 pub(super) async fn deploy(node: Node, name: &str, file: &Path, as_json: bool) -> anyhow::Result<()> {
-    let say = |text: String| if !as_json { progress(&text) };
+    let say = |text: String| {
+        if !as_json {
+            progress(&text)
+        }
+    };
     say(format!("checking {}…", file.display()));
     let artefact = inspect::read(file)?;
     let (artefact, verdict) = tokio::task::spawn_blocking(move || {
@@ -30,12 +34,18 @@ pub(super) async fn deploy(node: Node, name: &str, file: &Path, as_json: bool) -
     })?;
     if manifest.name != name {
         let named = &manifest.name;
-        let what = format!("deploy refused: the artefact's manifest names the plugin {named:?}, not {name:?}");
+        let what =
+            format!("deploy refused: the artefact's manifest names the plugin {named:?}, not {name:?}");
         let failure = Failure::new(what);
         return Err(failure.next(format!("try `hotseat plugin deploy {named} {}`", file.display())).into());
     }
     let mut client = node.connect().await?;
-    say(format!("sending {} {}, {}…", manifest.name, manifest.version, terminal::bytes(artefact.len() as u64)));
+    say(format!(
+        "sending {} {}, {}…",
+        manifest.name,
+        manifest.version,
+        terminal::bytes(artefact.len() as u64)
+    ));
     let reply = client.deploy(DeployRequest { name: name.to_owned(), artefact }).await;
     finish(&node, "deploy", name, reply, as_json)?;
     Ok(())
@@ -67,21 +77,18 @@ fn result(name: &str, reply: &DeployReply) -> String {
         return format!("{name} runs {} already; nothing to do", told(reply.to.as_ref()));
     }
     let us = |us: u64| duration(Duration::from_micros(us));
-    let rooms = [
+    let mut facts = vec![
         ("version", format!("{} → {}", told(reply.from.as_ref()), told(reply.to.as_ref()))),
         ("rooms", format!("{} swapped, {} rehearsed before", reply.rooms, reply.rehearsed)),
-        (
-            "pause",
-            format!(
-                "p50 {}, p99 {}, max {}",
-                us(reply.pause_p50_us),
-                us(reply.pause_p99_us),
-                us(reply.pause_max_us)
-            ),
-        ),
-        ("compiled in", duration(Duration::from_millis(reply.compile_ms))),
     ];
-    let lines = rooms.map(|(what, value)| format!("  {what:12} {value}"));
+    if reply.rooms > 0 {
+        let [p50, p99, max] = [reply.pause_p50_us, reply.pause_p99_us, reply.pause_max_us].map(us);
+        facts.push(("pause", format!("p50 {p50}, p99 {p99}, max {max}")));
+    }
+    if reply.compile_ms > 0 {
+        facts.push(("compiled in", duration(Duration::from_millis(reply.compile_ms))));
+    }
+    let lines: Vec<_> = facts.iter().map(|(what, value)| format!("  {what:12} {value}")).collect();
     format!("{name} is live\n{}", lines.join("\n"))
 }
 
@@ -111,6 +118,9 @@ mod tests {
              compiled in  340 ms"
         );
         reply.unchanged = true;
-        assert_eq!(result("game-logic", &reply), "game-logic runs 2.0.0 (abababababab) already; nothing to do");
+        assert_eq!(
+            result("game-logic", &reply),
+            "game-logic runs 2.0.0 (abababababab) already; nothing to do"
+        );
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX + 1).read_to_end(&mut bytes));
     read.map_err(|error| {
-        Failure::new(format!("cannot read {}", path.display())).cause(error).next("`hotseat build` writes the file")
+        Failure::new(format!("cannot read {}", path.display()))
+            .cause(error)
+            .next("`hotseat build` writes the file")
     })?;
     if bytes.len() as u64 > MAX {
         return Err(Failure::new(format!("{} has more than 64 MiB, the most a node takes", path.display()))

@@ -18,7 +18,10 @@ pub(super) async fn list(node: Node, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let rows: Vec<_> = reply.plugins.iter().map(row).collect();
-    line(&terminal::table(["NAME", "VERSION", "DIGEST", "SIZE", "ROOMS", "PLAYERS", "STATE", "TRAPS", "PREVIOUS"], &rows));
+    line(&terminal::table(
+        ["NAME", "VERSION", "DIGEST", "SIZE", "ROOMS", "PLAYERS", "STATE", "TRAPS", "PREVIOUS"],
+        &rows,
+    ));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Node: the running node that a command talks to, and what its refusals mean.
 
+use std::error::Error;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -39,7 +40,10 @@ impl Node {
             Failure::new(format!("admin = {address} ({origin}): allowed is {allowed}"))
                 .next("the node logs its admin address when it starts")
         };
-        if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        if !address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        {
             return Err(wrong());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -55,7 +59,7 @@ impl Node {
     pub(super) async fn connect(&self) -> Result<AdminClient<Channel>, Failure> {
         let channel = self.endpoint.connect().await.map_err(|error| {
             Failure::new(format!("no node answers at {}", self.address))
-                .cause(error)
+                .cause(root(&error).to_string())
                 .next("is a node running? start one with `hotseat run`, or name it with --admin ADDR:PORT")
         })?;
         Ok(AdminClient::new(channel)
@@ -89,6 +93,15 @@ impl Node {
                 .next("the node's log says more"),
         }
     }
+}
+
+/// The system's reason; the layers above it only say that there is one.
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root
 }
 
 /// One sentence, whether or not the node's text begins with the verdict.

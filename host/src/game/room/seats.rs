@@ -30,7 +30,10 @@ struct Seat {
 enum Place {
     Here,
     /// The guest has let the player go; the session has not yet fenced off what it sent here.
-    Moving { to: Target, backlog: FramesBuilder },
+    Moving {
+        to: Target,
+        backlog: FramesBuilder,
+    },
 }
 
 /// Where a player goes.

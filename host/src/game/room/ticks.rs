@@ -23,7 +23,11 @@ pub(super) struct Step {
 
 impl Ticks {
     pub(super) fn new(manifest: &Manifest) -> Self {
-        Self { hz: manifest.limits.tick_hz, when_empty: manifest.limits.tick_when_empty, next: Instant::now() }
+        Self {
+            hz: manifest.limits.tick_hz,
+            when_empty: manifest.limits.tick_when_empty,
+            next: Instant::now(),
+        }
     }
 
     /// Takes over another version's rate; the beat goes on if it is the same.

@@ -1,0 +1,37 @@
+//! The node from the outside: raw bytes, real components, the real binary.
+//!
+//! One binary, one file a topic. [`world`] runs a node in this process, [`process`] the binary itself, [`guests`]
+//! has the plugins, built from source once a run. A test sees what a client, an operator or a scraper sees, and
+//! waits for conditions, never for time to pass.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
+
+mod arena;
+mod guests;
+mod process;
+mod world;
+
+// The way of a frame, and what it meets.
+mod bad_bytes;
+mod frame_flow;
+mod login;
+
+// Guests that misbehave, and the versions of a plugin.
+mod births;
+mod limits;
+mod refused;
+mod services;
+mod swap;
+mod swap_back;
+
+// Random play against a model.
+mod property;
+
+// The binary.
+mod cli;
+mod config;
+mod guide;
+mod shutdown;
+
+// What the sources promise about themselves.
+mod tidy;
