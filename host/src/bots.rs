@@ -67,6 +67,8 @@ pub struct Options {
     pub play: Play,
     /// Over how long the clients come in, up to [`RAMP_MAX`].
     pub ramp: Duration,
+    /// How long answers are waited for at the end; what has not come then is lost.
+    pub patience: Duration,
     /// Client N logs in as the device `PREFIX-N`; up to [`PREFIX_MAX`] bytes.
     pub prefix: String,
 }
@@ -81,7 +83,7 @@ pub struct OptionsError {
 }
 
 impl Options {
-    /// 200 players in 8 arenas, 10 pings and 5 moves a second, in within a second.
+    /// 200 players in 8 arenas, 10 pings and 5 moves a second, in within a second, 5 s for the last answers.
     pub fn new(agent: SocketAddr) -> Self {
         Self {
             agent,
@@ -90,6 +92,7 @@ impl Options {
             moves: 5.0,
             play: Play::Arenas(8),
             ramp: Duration::from_secs(1),
+            patience: Duration::from_secs(5),
             prefix: "bot".to_owned(),
         }
     }
@@ -256,7 +259,7 @@ impl Fleet {
         now
     }
 
-    /// Stops sending, waits at most 5 s for what is still to come, and ends the connections.
+    /// Stops sending, waits at most [`Options::patience`] for what is still to come, and ends the connections.
     pub async fn stop(mut self) -> Report {
         let stopped = self.now();
         let ending = self.take();
@@ -322,3 +325,6 @@ impl Fleet {
         (open.from, open.before, open.wait) = (now, *total, Wait::default());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,6 @@ pub(crate) struct Step {
     pub(crate) points: u32,
     /// Coins that lay elsewhere a tick ago: with one player in the arena, what that player took.
     pub(crate) taken: u32,
-    pub(crate) me: Seen,
     pub(crate) players: usize,
 }
 
@@ -78,7 +77,6 @@ impl Player {
             rules: notify.rules,
             points: me.score - self.me.score,
             taken: u32::try_from(pairs.filter(|(now, before)| now != before).count()).unwrap(),
-            me,
             players: notify.players.len(),
         };
         (self.tick, self.me, self.coins) = (notify.tick, me, notify.coins);

@@ -1,10 +1,10 @@
 //! Bytes that no client should send: each gets an error frame, a close where the protocol is broken, and a count.
 
-use hotseat_packet::{UserLoginInfo, Message as _, code, encode_up, opcode};
+use hotseat_packet::{Message as _, UserLoginInfo, code, encode_up, opcode};
 
 use crate::arena::ping;
 use crate::guests::guests;
-use crate::world::{World, Wire};
+use crate::world::{Wire, World};
 
 /// One frame of a client.
 fn frame(seq: u32, opcode: u16, payload: &[u8]) -> Vec<u8> {

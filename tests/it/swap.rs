@@ -8,7 +8,7 @@ use hotseat::app::DeployError;
 use hotseat::proto::admin::DeployRequest;
 use hotseat_client::Client;
 use hotseat_packet::{Message as _, Reader};
-use ledger::{COUNT, COUNTED, CLOSED};
+use ledger::{CLOSED, COUNT, COUNTED};
 
 use crate::arena::{Player, ping};
 use crate::guests::{guests, relabelled, versioned};
@@ -36,7 +36,8 @@ async fn score_position_and_tick_go_on_and_the_new_rule_is_live() {
     let score = alice.score();
 
     // Every step is held against the one before, the one across the swap too.
-    let (report, ()) = join(world.deploy(&guests().v2), async { while alice.step().await.rules == 1 {} }).await;
+    let (report, ()) =
+        join(world.deploy(&guests().v2), async { while alice.step().await.rules == 1 {} }).await;
     let report = report.unwrap();
     assert_eq!((report.pauses.len(), report.rehearsed, report.unchanged), (1, 1, false));
     assert!(alice.score() >= score);
@@ -150,7 +151,8 @@ async fn a_version_that_traps_is_taken_back_and_the_message_answered_by_the_one_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_rooms_are_taken_back_when_one_fails() {
-    let world = World::with(&guests().v1, |config| (config.home_rooms, config.max_rooms) = (65_536, 16)).await;
+    let world =
+        World::with(&guests().v1, |config| (config.home_rooms, config.max_rooms) = (65_536, 16)).await;
     let mut players = Vec::new();
     for device in ["a", "b", "c", "d"] {
         players.push(Player::enter(&world, device).await);

@@ -171,8 +171,13 @@ impl World {
 
     /// Waits until a metric has that value. What a client sees comes before what is counted.
     pub(crate) async fn counted(&self, name: &str, value: u64) {
-        let what = format!("{name} {value}");
-        eventually(&what, async || (self.metric(name).await == value).then_some(())).await;
+        let counted = async { while self.metric(name).await != value {} };
+        if timeout(PATIENCE, counted).await.is_err() {
+            let family = name.split('{').next().unwrap_or(name);
+            let all = self.metrics().await;
+            let there: Vec<_> = all.lines().filter(|line| line.starts_with(family)).collect();
+            panic!("no {name} {value} within {PATIENCE:?}, but {there:?}");
+        }
     }
 }
 

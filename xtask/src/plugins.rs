@@ -20,8 +20,8 @@ struct Plugin {
 const PLUGINS: [Plugin; 4] = [
     Plugin { file: "game-logic", krate: "game-logic", feature: None, version: None, debug: false },
     variant("game-logic-v2", "v2", 2, false),
-    variant("game-logic-trapping", "trapping", 3, true),
-    variant("game-logic-bad-migration", "bad-migration", 4, false),
+    variant("game-logic-bad-migration", "bad-migration", 3, false),
+    variant("game-logic-trapping", "trapping", 4, true),
 ];
 
 const fn variant(file: &'static str, feature: &'static str, major: u64, debug: bool) -> Plugin {

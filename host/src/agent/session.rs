@@ -364,7 +364,11 @@ impl Session {
             // What the room said before, and where the player sits by now. How it ends is decided.
             let _ = self.take();
         }
-        self.outbox.shut();
+        for signal in self.outbox.shut() {
+            if let (Signal::Moved(uplink), Some(seat)) = (signal, &mut self.seat) {
+                seat.moved(uplink);
+            }
+        }
         if let Some(error) = &end.error {
             self.say(error.opcode, error.code, &error.text);
         }

@@ -27,8 +27,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 const LATENCIES: usize = 256;
 /// A bot that could not keep its rate for so long does not catch up.
 const BEHIND_MAX: Duration = Duration::from_millis(500);
-/// How long answers are waited for at the end.
-const DRAIN: Duration = Duration::from_secs(5);
 /// When no timer is needed: later than any fleet may play.
 const NEVER: Duration = Duration::from_secs(1 << 20);
 
@@ -213,7 +211,10 @@ impl Bot {
                 }
             }
         }
-        let drained = tokio::time::timeout(DRAIN, async {
+        let drained = tokio::time::timeout(self.options.patience, async {
+            // A last one: its answer says that the connection holds and that everything before it was handled.
+            self.ping(Instant::now())?;
+            self.flush().await?;
             while !self.settled() {
                 let frame = self.receiver.recv().await?;
                 let now = Instant::now();

@@ -164,14 +164,8 @@ mod tests {
         for id in [1, 1, 3, 2, 3, 9, 0, -4, 5] {
             ledger.answer(id, now, &mut tally);
         }
-        let expected = Tally {
-            pings: 5,
-            answered: 4,
-            duplicated: 2,
-            out_of_order: 1,
-            unasked: 3,
-            ..Tally::default()
-        };
+        let expected =
+            Tally { pings: 5, answered: 4, duplicated: 2, out_of_order: 1, unasked: 3, ..Tally::default() };
         assert_eq!(tally, expected);
         assert_eq!(ledger.open(), 1);
     }

@@ -79,7 +79,7 @@ pub struct LongestWait {
 impl LongestWait {
     pub(super) fn of(wait: Wait) -> Option<Self> {
         let Wait { length, at } = wait;
-        (!length.is_zero()).then(|| Self { ms: length.as_secs_f64() * 1e3, at_s: at.as_secs_f64() })
+        (!length.is_zero()).then_some(Self { ms: length.as_secs_f64() * 1e3, at_s: at.as_secs_f64() })
     }
 }
 
@@ -126,10 +126,9 @@ impl Report {
         self.failures.is_empty() && self.facts().iter().all(|fact| fact.fine)
     }
 
-    /// The stretch that matters: the longest.
-    pub fn playing(&self) -> &Stretch {
-        let longest = self.stretches.iter().max_by(|a, b| a.seconds().total_cmp(&b.seconds()));
-        longest.expect("stopping ends a stretch, so there is one")
+    /// The last stretch: what came after the last mark.
+    pub fn last(&self) -> &Stretch {
+        self.stretches.last().expect("stopping ends a stretch, so there is one")
     }
 }
 

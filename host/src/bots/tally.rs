@@ -110,7 +110,7 @@ pub(super) struct Refusals {
 /// Codes kept apart; what else comes is counted in [`Tally::errors`] only.
 const CODES_MAX: usize = 32;
 /// Texts of failures kept.
-const FAILURES_MAX: usize = 8;
+const FAILURES_MAX: usize = 4;
 /// Rules numbers that are told apart; above is 0, which no game has.
 const RULES: usize = 8;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::report::LongestWait;
-use super::{Latency, Report};
+use super::report::{LongestWait, Stretch};
+use super::{Latency, Report, Sample};
 
 /// One line of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +64,21 @@ impl Report {
                 Fact::none("  tick gaps", ticks, "ticks missed or repeated"),
                 Fact::none("  score breaks", total.scores_fallen, "a score fell"),
                 Fact::none("  position breaks", total.positions_jumped, "further than a player can move"),
-                Fact::none("  moves lost", total.moves_undone + total.moves_lost, "undone, or never seen to count"),
+                Fact::none(
+                    "  moves lost",
+                    total.moves_undone + total.moves_lost,
+                    "undone, or never seen to count",
+                ),
             ]);
         }
         if let Some(LongestWait { ms, at_s }) = self.longest_wait {
             let gap = span(Duration::from_secs_f64(ms / 1e3));
-            let found = format!("{gap:>9}  between two notifies of any player, at {at_s:.1} s");
+            let within = |it: &&Stretch| (it.from_s..it.to_s).contains(&at_s);
+            let during = self.stretches.iter().find(within);
+            let during = during.map_or_else(String::new, |it| format!(", {}", it.label));
+            let found = format!(
+                "{gap:>9}  between two notifies of any player, at {at_s:.1} s{during}; a tick is 50 ms"
+            );
             facts.push(Fact::new("longest gap", found, true));
         }
         for refusal in &self.refusals {
@@ -88,11 +97,26 @@ impl Report {
         let mut lines: Vec<String> = self.facts().iter().map(Fact::line).collect();
         lines.extend(self.failures.iter().map(|text| format!("✗   {text}")));
         lines.push(String::new());
-        let mut rows: Vec<_> =
-            self.stretches.iter().map(|it| (it.label.as_str(), it.latency)).collect();
+        let mut rows: Vec<_> = self.stretches.iter().map(|it| (it.label.as_str(), it.latency)).collect();
         rows.push(("all", self.latency));
         lines.push(latencies(&rows));
         lines.join("\n")
+    }
+}
+
+impl Sample {
+    /// The sample in one line.
+    pub fn text(&self) -> String {
+        let us = |us| span(Duration::from_micros(us));
+        format!(
+            "{:6.1} s    {} connected  {:>7} answers/s  p50 {:>7}  p99 {:>7}  {:>7} notifies/s",
+            self.at.as_secs_f64(),
+            count(self.connected as u64),
+            count(self.answers_per_s as u64),
+            us(self.latency.p50_us),
+            us(self.latency.p99_us),
+            count(self.notifies_per_s as u64),
+        )
     }
 }
 
@@ -108,7 +132,8 @@ pub fn latencies(rows: &[(&str, Latency)]) -> String {
     for (label, latency) in rows {
         let Latency { samples, p50_us, p90_us, p99_us, p999_us, max_us } = *latency;
         let us = |us: u64| if samples == 0 { "-".to_owned() } else { span(Duration::from_micros(us)) };
-        lines.push(line(label, [us(p50_us), us(p90_us), us(p99_us), us(p999_us), us(max_us), count(samples)]));
+        lines
+            .push(line(label, [us(p50_us), us(p90_us), us(p99_us), us(p999_us), us(max_us), count(samples)]));
     }
     lines.join("\n")
 }
@@ -146,7 +171,9 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }
-        for (us, text) in [(0, "0 µs"), (85, "85 µs"), (1_249, "1.2 ms"), (340_000, "340 ms"), (2_500_000, "2.5 s")] {
+        for (us, text) in
+            [(0, "0 µs"), (85, "85 µs"), (1_249, "1.2 ms"), (340_000, "340 ms"), (2_500_000, "2.5 s")]
+        {
             assert_eq!(span(Duration::from_micros(us)), text);
         }
     }

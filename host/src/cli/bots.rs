@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::failure::Failure;
 use super::signals::Signals;
 use super::terminal;
-use crate::bots::{Fleet, Options, Play, Sample, count, span};
+use crate::bots::{Fleet, Options, Play, count};
 
 /// Longest a fleet may play.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
@@ -111,8 +111,8 @@ pub async fn run(args: BotsArgs) -> anyhow::Result<ExitCode> {
         terminal::line(&report.text());
         let traffic = format!(
             "  {} answers/s, {} notifies/s; {} in, {} out",
-            count(report.playing().answers_per_s() as u64),
-            count(report.playing().notifies_per_s() as u64),
+            count(report.last().answers_per_s() as u64),
+            count(report.last().notifies_per_s() as u64),
             terminal::bytes(report.total.bytes_in),
             terminal::bytes(report.total.bytes_out),
         );
@@ -143,23 +143,9 @@ async fn watch<T>(fleet: &mut Fleet, screen: &mut Screen, work: impl Future<Outp
     loop {
         tokio::select! {
             done = &mut work => return done,
-            _ = beat.tick() => screen.update(&told(&fleet.sample())),
+            _ = beat.tick() => screen.update(&fleet.sample().text()),
         }
     }
-}
-
-/// A sample in one line.
-fn told(sample: &Sample) -> String {
-    let us = |us| span(Duration::from_micros(us));
-    format!(
-        "{:5.1} s  {} in  {} answers/s  p50 {}  p99 {}  {} notifies/s",
-        sample.at.as_secs_f64(),
-        count(sample.connected as u64),
-        count(sample.answers_per_s as u64),
-        us(sample.latency.p50_us),
-        us(sample.latency.p99_us),
-        count(sample.notifies_per_s as u64),
-    )
 }
 
 /// Standard error: on a terminal one line that changes, else a line each.

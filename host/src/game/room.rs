@@ -3,57 +3,43 @@
 //! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
 //! thread would cost more. Between two calls it takes orders: save, swap, stop. Station 6 of the frame's way.
 
+mod closing;
+mod orders;
 mod release;
 mod seats;
+mod strikes;
 mod ticks;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
 
+use self::closing::evict;
+pub(super) use self::orders::Order;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
+use self::strikes::Strikes;
 use self::ticks::Ticks;
 use super::registry::{Registry, RoomHandle};
 use super::sandbox::{Outcome, Sandbox, SwapError};
 use super::services::{IN_FLIGHT_MAX, Reply};
 use crate::link::{Frames, LeaveReason, Player, Up};
-use crate::plugin::{Fault, Input, LoadError, Snapshot, Version};
+use crate::plugin::{Fault, Input, LoadError, Version};
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
 
-/// Faults of one player's messages within [`STRIKE_WINDOW`] that end its session.
+/// Faults of one player's messages within [`strikes::WINDOW`] that end its session.
 const STRIKES: u32 = 3;
 
-/// Faults of other inputs (ticks, timers) within [`STRIKE_WINDOW`] that end the room.
+/// Faults of other inputs (ticks, timers) within [`strikes::WINDOW`] that end the room.
 const ROOM_STRIKES: u32 = 10;
-
-const STRIKE_WINDOW: Duration = Duration::from_secs(10);
 
 /// Deferred events a room may heap up; one that has more feeds itself and is ended.
 const DEFERRED_MAX: usize = 8192;
-
-/// How long a closing room waits for its players to move out.
-const CLOSING: Duration = Duration::from_secs(2);
-
-/// What a room can be told, between two calls.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Write the state down, for a rehearsal.
-    Snapshot(oneshot::Sender<Result<Snapshot, String>>),
-    /// Hand over to another version; answers how long the room stood still.
-    Swap(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
-    /// Go back to an earlier version.
-    Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
-    /// The present version has proved itself.
-    Confirm,
-    /// End; the node shuts down.
-    Stop,
-}
 
 /// Whether the room has opened; `None` while it tries.
 pub(super) type Opened = watch::Receiver<Option<Result<(), String>>>;
@@ -98,28 +84,6 @@ enum Deferred {
     Refused(u64),
 }
 
-/// Faults in a window of time.
-#[derive(Debug)]
-struct Strikes {
-    since: Instant,
-    count: u32,
-}
-
-impl Strikes {
-    fn new() -> Self {
-        Self { since: Instant::now(), count: 0 }
-    }
-
-    /// Counts one; true at the `limit`-th within the window.
-    fn strike(&mut self, limit: u32) -> bool {
-        if self.since.elapsed() > STRIKE_WINDOW {
-            *self = Self::new();
-        }
-        self.count += 1;
-        self.count >= limit
-    }
-}
-
 /// Opens the room and runs it to its end.
 pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
     let Birth { handle, args, version, fallback, mut mailbox, orders, opened } = birth;
@@ -144,15 +108,6 @@ pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
             registry.forget(&handle.name);
             mailbox.close();
             evict(&registry, &mut mailbox, &handle.name);
-        }
-    }
-}
-
-/// Sends whoever still comes to a room that is gone to their home rooms.
-fn evict(registry: &Arc<Registry>, mailbox: &mut mpsc::Receiver<Up>, name: &Arc<str>) {
-    while let Ok(up) = mailbox.try_recv() {
-        if let Up::Join { player, backlog, .. } = up {
-            registry.send_home(player, backlog, name);
         }
     }
 }
@@ -428,84 +383,5 @@ impl Room {
                 }
             }
         }
-    }
-
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Snapshot(answer) => {
-                let snapshot = tokio::task::block_in_place(|| self.sandbox.snapshot());
-                // The asker may have given up; the room does not mind.
-                let _ = answer.send(snapshot.map_err(|error| error.to_string()));
-            }
-            Order::Swap(to, answer) => {
-                let _ = answer.send(self.change(|sandbox| sandbox.swap(&to)));
-            }
-            Order::Revert(to, answer) => {
-                let there = self.sandbox.version().digest() == to.digest();
-                let result = if there { Ok(Duration::ZERO) } else { self.change(|room| room.revert(&to)) };
-                let _ = answer.send(result);
-            }
-            Order::Confirm => self.sandbox.confirm(),
-            Order::Stop => {}
-        }
-    }
-
-    fn change(
-        &mut self,
-        change: impl FnOnce(&mut Sandbox) -> Result<(), SwapError>,
-    ) -> Result<Duration, String> {
-        let from = Arc::clone(self.sandbox.version());
-        let started = Instant::now();
-        let result = tokio::task::block_in_place(|| change(&mut self.sandbox));
-        let pause = started.elapsed();
-        match result {
-            Ok(()) => {
-                let to = self.sandbox.version();
-                self.ticks.adopt(to.manifest());
-                self.registry.metrics.swap_pause.observe(pause.as_secs_f64());
-                self.registry.metrics.swaps.with_label_values(&["done"]).inc();
-                debug!(room = %self.name, %from, %to, pause_us = pause.as_micros(), "room swapped");
-                Ok(pause)
-            }
-            Err(error) => {
-                self.registry.metrics.swaps.with_label_values(&["kept"]).inc();
-                warn!(room = %self.name, version = %from, %error, "room stays on its version");
-                if let SwapError::Lost(error) = &error {
-                    self.closing = Some(format!("the room is lost: {error}"));
-                }
-                Err(error.to_string())
-            }
-        }
-    }
-
-    /// Moves everyone out, then ends.
-    async fn close(&mut self, why: &str, mailbox: &mut mpsc::Receiver<Up>) {
-        info!(room = %self.name, why, players = self.seats.len(), "room closed");
-        let home = self.registry.is_home(&self.name);
-        self.seats.clear_out(home, why);
-        let deadline = tokio::time::Instant::now() + CLOSING;
-        while !self.seats.is_empty() {
-            match tokio::time::timeout_at(deadline, mailbox.recv()).await {
-                Ok(Some(Up::Frames { user, session, frames })) => {
-                    if let Here::Moving(backlog) = self.seats.here(user.0, session) {
-                        frames.iter().for_each(|(op, payload)| backlog.push(op, payload));
-                    }
-                }
-                Ok(Some(Up::Fence { user, session })) => self.on_fence(user.0, session),
-                Ok(Some(Up::Leave { user, session, reason })) => {
-                    if let Some((player, to, backlog)) = self.seats.take_moving(user.0, session) {
-                        self.registry.metrics.players.dec();
-                        self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
-                    }
-                    self.registry.left(user.0, session);
-                }
-                Ok(Some(Up::Join { player, backlog, .. })) => {
-                    self.registry.send_home(player, backlog, &self.name);
-                }
-                Ok(None) | Err(_) => break,
-            }
-        }
-        mailbox.close();
-        evict(&self.registry, mailbox, &self.name);
     }
 }

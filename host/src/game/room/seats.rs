@@ -115,6 +115,12 @@ impl Seats {
         Some((player, to, backlog))
     }
 
+    /// Takes out everyone who moves.
+    pub(super) fn take_all_moving(&mut self) -> Vec<(Player, Target, Vec<Frames>)> {
+        let sessions: Vec<_> = self.seats.iter().map(|(user, seat)| (*user, seat.session)).collect();
+        sessions.into_iter().filter_map(|(user, session)| self.take_moving(user, session)).collect()
+    }
+
     /// Begins a move; false if the player is not here.
     pub(super) fn start_move(&mut self, user: u64, to: Target) -> bool {
         let Some(seat) = self.seats.get_mut(&user) else { return false };

@@ -1,6 +1,6 @@
 //! A guest that does one bad thing at a time, on request: what the host's limits are tested against.
 //!
-//! Opcodes 3001 to 3018 (constants below) misbehave while a message is handled. Birth and hand-over misbehave by
+//! Opcodes 3001 to 3019 (constants below) misbehave while a message is handled. Birth and hand-over misbehave by
 //! *mode*: one of `trap-open`, `fail-open`, `trap-load`, `fail-load`, `loop-load`, `trap-save`, `loop-save`. It is
 //! the operator's setting `mode` or, where that is unset, what [`SET_MODE`] last wrote into the state (which works
 //! for loads too, since the state carries it to the next instance).
@@ -49,6 +49,9 @@ pub const CALL: u16 = 3016;
 pub const CLOSE: u16 = 3017;
 /// Writes the payload into the state as the mode, then answers 3118.
 pub const SET_MODE: u16 = 3018;
+
+/// Keeps as many bytes in the state as the payload (u32) says, then answers 3119.
+pub const FILL: u16 = 3019;
 
 /// Added to a request's opcode for its answer.
 pub const ANSWER: u16 = 100;
@@ -126,6 +129,12 @@ impl Game for Misbehave {
             TRANSFER_NOWHERE => room.transfer(user, "no-such-room"),
             SPIN => answer(&spin(SPIN_ROUNDS).to_be_bytes()),
             STORE => self.stored = payload.to_vec(),
+            FILL => {
+                let length = payload.try_into().map(u32::from_be_bytes);
+                let length = length.map_err(|_| Refusal::new(1002, "fill takes a u32"))?;
+                self.stored = vec![7; length as usize];
+                answer(b"");
+            }
             RECALL => answer(&self.stored),
             CALL => call(room, user, payload)?,
             CLOSE => room.close_room(7),

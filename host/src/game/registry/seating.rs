@@ -1,0 +1,158 @@
+//! Seating: who logs in, moves or is turned out gets a seat.
+
+use std::sync::Arc;
+
+use hotseat_packet::code;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{CreateError, Present, Registry};
+use crate::game::room::Target;
+use crate::link::{Attach, AttachError, Close, Frames, LeaveReason, Player, Signal, Up, Uplink, UserId};
+
+impl Registry {
+    /// Answers the agent until its end of the link is gone.
+    pub async fn serve(self: Arc<Self>, mut requests: mpsc::Receiver<Attach>) {
+        while let Some(Attach { player, seat }) = requests.recv().await {
+            let registry = Arc::clone(&self);
+            self.tasks.spawn(async move {
+                let _ = seat.send(registry.attach(player).await);
+            });
+        }
+    }
+
+    /// Seats a player who has logged in. An older session of the user is told to go first.
+    async fn attach(self: &Arc<Self>, player: Player) -> Result<Uplink, AttachError> {
+        let (user, session) = (player.user.0, player.session);
+        let present = Present { session, outbox: Arc::clone(&player.outbox), mailbox: None };
+        let older = self.users().insert(user, present);
+        if let Some(older) = older {
+            self.replace(player.user, older).await;
+        }
+        match self.seat(player, Vec::new(), None).await {
+            Ok(uplink) => Ok(uplink),
+            Err(error) => {
+                self.left(user, session);
+                Err(error)
+            }
+        }
+    }
+
+    async fn replace(&self, user: UserId, older: Present) {
+        older.outbox.close(Close {
+            leave: LeaveReason::Replaced,
+            reason: "duplicate_login",
+            code: code::DUPLICATE_LOGIN,
+            text: "the same user has logged in again".to_owned(),
+        });
+        if let Some(mailbox) = older.mailbox {
+            let leave = Up::Leave { user, session: older.session, reason: LeaveReason::Replaced };
+            // A room that is gone has let the player go already.
+            let _ = mailbox.send(leave).await;
+        }
+    }
+
+    /// Puts a player into its home room, or another one.
+    async fn seat(
+        self: &Arc<Self>,
+        player: Player,
+        backlog: Vec<Frames>,
+        room: Option<String>,
+    ) -> Result<Uplink, AttachError> {
+        let user = player.user.0;
+        let room = room.unwrap_or_else(|| self.home_of(user));
+        let handle = self.open(&room, &[]).map_err(|error| match error {
+            CreateError::NoPlugin => AttachError::NoPlugin,
+            CreateError::Full(limit) => AttachError::Busy { what: "max_rooms", limit },
+            CreateError::Stopped => AttachError::Shutdown,
+            CreateError::Name(_) => AttachError::Closed { room: room.clone(), why: error.to_string() },
+        })?;
+        let mut opened = handle.opened.clone();
+        let outcome = opened.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        if let Some(Err(why)) = outcome {
+            return Err(AttachError::Closed { room, why });
+        }
+        let registry = Arc::clone(self);
+        let profile = tokio::task::spawn_blocking(move || registry.profiles.get(user)).await.ok().flatten();
+        let session = player.session;
+        let join = Up::Join { player, backlog, profile };
+        if handle.mailbox.send(join).await.is_err() {
+            return Err(AttachError::Closed { room, why: "it has just been closed".into() });
+        }
+        if let Some(present) = self.users().get_mut(&user)
+            && present.session == session
+        {
+            present.mailbox = Some(handle.mailbox.clone());
+        }
+        Ok(Uplink { room: handle.name, mailbox: handle.mailbox })
+    }
+
+    /// Carries a player to another room, or home if that one is gone. If the session has ended meanwhile (`gone`),
+    /// what it sent before still reaches the room, and then its leaving.
+    pub(in crate::game) fn forward(
+        self: Arc<Self>,
+        player: Player,
+        to: Target,
+        backlog: Vec<Frames>,
+        gone: Option<LeaveReason>,
+        from: &Arc<str>,
+    ) {
+        if gone.is_some() && backlog.is_empty() {
+            return;
+        }
+        let from = Arc::clone(from);
+        let registry = Arc::clone(&self);
+        self.tasks.spawn(async move {
+            let Player { user, session, outbox } = player.clone();
+            let room = match to {
+                Target::Room(name) if registry.exists(&name) => Some(name),
+                Target::Room(_) | Target::Home => None,
+            };
+            let there = room.is_some();
+            let mut seated = registry.seat(player.clone(), backlog.clone(), room).await;
+            if there && seated.is_err() {
+                seated = registry.seat(player, backlog, None).await;
+            }
+            match (seated, gone) {
+                (Ok(uplink), gone) => {
+                    let mailbox = uplink.mailbox.clone();
+                    let heard = gone.is_none() && outbox.signal(Signal::Moved(uplink));
+                    if !heard {
+                        // The session has ended on the way: nobody else will tell the room.
+                        let reason = gone.unwrap_or(LeaveReason::Lost);
+                        let _ = mailbox.send(Up::Leave { user, session, reason }).await;
+                    }
+                }
+                (Err(error), _) => {
+                    warn!(%user, %from, %error, "no room for a player who had to move");
+                    outbox.close(Close {
+                        leave: LeaveReason::Closed,
+                        reason: "no_room",
+                        code: code::NO_ROOM,
+                        text: error.to_string(),
+                    });
+                }
+            }
+        });
+    }
+
+    /// Sends a player who came to a room that is gone to its home room.
+    pub(in crate::game) fn send_home(
+        self: &Arc<Self>,
+        player: Player,
+        backlog: Vec<Frames>,
+        from: &Arc<str>,
+    ) {
+        if self.is_home(from) {
+            player.outbox.close(Close {
+                leave: LeaveReason::Closed,
+                reason: "no_room",
+                code: code::NO_ROOM,
+                text: "the room cannot be opened".to_owned(),
+            });
+            return;
+        }
+        player.outbox.signal(Signal::Moving);
+        Arc::clone(self).forward(player, Target::Home, backlog, None, from);
+    }
+}

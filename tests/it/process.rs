@@ -1,0 +1,188 @@
+//! Process: the binary itself, as a supervisor or a shell runs it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hotseat_build::Artefact;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::{PATIENCE, take_compiled};
+
+/// The binary in a directory, without any setting of whoever runs the tests.
+pub(crate) fn hotseat(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotseat"));
+    command.current_dir(dir).stdin(Stdio::null());
+    let ours = |name: &str| name.starts_with("HOTSEAT_") && name != "HOTSEAT_WASM_TOOLCHAIN";
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a command wrote and how it ended.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Told {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Told {
+    /// Standard output of a command that went well.
+    #[track_caller]
+    pub(crate) fn fine(self) -> String {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self.out
+    }
+
+    /// Standard error of a command that ended with this status and names all of these.
+    #[track_caller]
+    pub(crate) fn failed(self, code: i32, words: &[&str]) -> String {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        for word in words {
+            assert!(self.err.contains(word), "{:?} does not name {word:?}", self.err);
+        }
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self.err
+    }
+}
+
+/// Runs `hotseat` to its end, in an empty directory.
+pub(crate) fn run(args: &[&str]) -> Told {
+    let dir = tempfile::tempdir().unwrap();
+    hotseat(dir.path()).args(args).output().unwrap().into()
+}
+
+/// A node in a process of its own.
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+    /// What it listens on: `clients`, `grpc`, `admin`.
+    addrs: BTreeMap<String, String>,
+    _dir: TempDir,
+}
+
+/// Lines of a node's log that are kept.
+const LOG_MAX: usize = 100_000;
+
+impl Process {
+    /// `hotseat run` on `plugin` with free ports, up and listening.
+    pub(crate) fn start(plugin: &Artefact, args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("first.wasm");
+        std::fs::write(&file, &plugin.bytes).unwrap();
+        take_compiled(&dir.path().join("hotseat-data"));
+        let anywhere = "127.0.0.1:0";
+        let mut child = hotseat(dir.path())
+            .args(["run", "--log-format", "json", "--limits", "off", "--home-rooms", "1"])
+            .args(["--listen", anywhere, "--grpc-listen", anywhere, "--admin-listen", anywhere])
+            .arg(format!("--plugin=game-logic={}", file.display()))
+            .args(args)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut lines = lines.lock().unwrap();
+                if lines.len() < LOG_MAX {
+                    lines.push(line);
+                }
+            }
+        });
+        let mut process = Self { child, log, reader: Some(reader), addrs: BTreeMap::new(), _dir: dir };
+        process.wait("three addresses", |process| {
+            for event in process.events() {
+                if let (Some(what), Some(addr)) = (event["what"].as_str(), event["address"].as_str()) {
+                    process.addrs.insert(what.to_owned(), addr.to_owned());
+                }
+            }
+            process.addrs.len() == 3
+        });
+        process
+    }
+
+    /// Where clients connect.
+    pub(crate) fn clients(&self) -> &str {
+        &self.addrs["clients"]
+    }
+
+    /// The log so far; every line of it must be JSON.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let lines = self.log.lock().unwrap();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    }
+
+    /// Waits until `done`, at most as long as anything may take.
+    pub(crate) fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < end, "no {what}: {:?}", self.log.lock().unwrap());
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {:?}", self.log.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// How it ended. Its log is complete then.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end with its standard output and error in one text, for tools that are not ours.
+pub(crate) fn tool(command: &mut Command) -> String {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut err = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        err.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let text = out + &reader.join().unwrap();
+    assert!(child.wait().unwrap().success(), "{command:?}\n{text}");
+    text
+}
