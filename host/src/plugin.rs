@@ -5,6 +5,7 @@
 //! type leaves this module.
 
 mod cache;
+mod deadline;
 mod effects;
 mod engine;
 mod env;

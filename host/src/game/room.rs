@@ -68,6 +68,8 @@ struct Room {
     /// What earlier calls caused and may cause again without end; takes its turn with the mailbox.
     deferred: VecDeque<Deferred>,
     strikes: Strikes,
+    /// Players as the gauge knows them.
+    counted: i64,
     closing: Option<String>,
 }
 
@@ -88,10 +90,18 @@ enum Deferred {
 pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
     let Birth { handle, args, version, fallback, mut mailbox, orders, opened } = birth;
     let env = registry.new_env();
-    let world = registry.world().clone();
-    let name = Arc::clone(&handle.name);
-    let open = || Sandbox::open(world, &version, fallback, Arc::clone(&name), args, env);
-    match tokio::task::block_in_place(open) {
+    let open = |version: &Arc<Version>, fallback| {
+        let (world, room, args) = (registry.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
+        Sandbox::open(world, version, fallback, room, args, env.clone())
+    };
+    let sandbox = tokio::task::block_in_place(|| match open(&version, fallback.clone()) {
+        Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
+            registry.report(&version, &fault);
+            open(fallback, None)
+        }
+        opened => opened,
+    });
+    match sandbox {
         Ok(sandbox) => {
             opened.send_replace(Some(Ok(())));
             debug!(room = %handle.name, version = %sandbox.version(), "room open");
@@ -101,9 +111,6 @@ pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
         }
         Err(error) => {
             warn!(room = %handle.name, version = %version, %error, "room cannot open");
-            if let LoadError::Fault(fault) = &error {
-                registry.report(&version, fault);
-            }
             opened.send_replace(Some(Err(error.to_string())));
             registry.forget(&handle.name);
             mailbox.close();
@@ -127,6 +134,7 @@ impl Room {
             pending: VecDeque::new(),
             deferred: VecDeque::new(),
             strikes: Strikes::new(),
+            counted: 0,
             closing: None,
         }
     }
@@ -175,6 +183,7 @@ impl Room {
                     tokio::task::yield_now().await;
                 }
             }
+            self.count_players();
         }
         self.registry.forget(&self.name);
         self.registry.metrics.rooms.dec();
@@ -182,7 +191,16 @@ impl Room {
             Some(why) => self.close(&why, &mut mailbox).await,
             None => mailbox.close(),
         }
-        self.registry.metrics.players.sub(i64::try_from(self.seats.len()).unwrap_or(0));
+        self.registry.metrics.players.sub(self.counted);
+    }
+
+    /// Brings the gauge of players up to date.
+    fn count_players(&mut self) {
+        let players = i64::try_from(self.seats.len()).unwrap_or(i64::MAX);
+        if players != self.counted {
+            self.registry.metrics.players.add(players - self.counted);
+            self.counted = players;
+        }
     }
 
     fn now(&self) -> u64 {
@@ -225,11 +243,13 @@ impl Room {
 
     fn on_join(&mut self, now_ms: u64, player: Player, backlog: &[Frames], profile: Option<Arc<[u8]>>) {
         let (user, session) = (player.user.0, player.session);
+        if player.outbox.is_shut() && self.seats.holds(user) {
+            // Two logins of one user overtook each other: the one that has been closed must not win.
+            return;
+        }
         if self.seats.remove(user).is_some() {
             self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Replaced as u32 });
             self.settle(now_ms);
-        } else {
-            self.registry.metrics.players.inc();
         }
         if self.seats.is_empty() {
             self.ticks.start(Instant::now());
@@ -244,7 +264,6 @@ impl Room {
 
     fn on_fence(&mut self, user: u64, session: crate::link::SessionId) {
         if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
-            self.registry.metrics.players.dec();
             self.registry.metrics.transfers.inc();
             self.registry.clone().forward(player, to, backlog, None, &self.name);
         }
@@ -253,10 +272,8 @@ impl Room {
     fn on_leave(&mut self, now_ms: u64, user: u64, session: crate::link::SessionId, reason: LeaveReason) {
         if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
             // The guest has seen this player leave. What the client sent since belongs to the next room.
-            self.registry.metrics.players.dec();
             self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
         } else if self.seats.remove_session(user, session) {
-            self.registry.metrics.players.dec();
             self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
             self.settle(now_ms);
         }
@@ -365,10 +382,13 @@ impl Room {
         match *input {
             Input::Message { user, .. } => self.seats.failed(user, STRIKES, &mut self.pending),
             Input::Join { user, .. } => self.seats.turn_away(user),
-            _ if self.strikes.strike(ROOM_STRIKES) => {
-                self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
-            }
+            // Gone back in time, the room would fire it again at once.
+            Input::Timer { id } => self.sandbox.env().take_timer(id),
             _ => {}
+        }
+        let by_player = matches!(input, Input::Message { .. } | Input::Join { .. });
+        if !by_player && self.strikes.strike(ROOM_STRIKES) {
+            self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
         }
     }
 

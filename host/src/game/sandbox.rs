@@ -316,7 +316,7 @@ fn begin(
 
 /// Runs the logged inputs but the skipped ones; an error names the input that faulted.
 fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Result<(), (usize, Fault)> {
-    instance.set_quiet(true);
+    instance.set_replaying(true);
     for (at, record) in log.iter().enumerate() {
         let (at_ms, input, ids) = record.expect("a log in memory reads back as it was written");
         if !skips.contains(&at) {
@@ -324,7 +324,7 @@ fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Re
         }
     }
     instance.effects().clear();
-    instance.set_quiet(false);
+    instance.set_replaying(false);
     Ok(())
 }
 

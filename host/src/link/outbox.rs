@@ -99,6 +99,11 @@ impl Outbox {
         true
     }
 
+    /// Whether the session is closing: nothing more reaches it.
+    pub fn is_shut(&self) -> bool {
+        self.lock().shut
+    }
+
     /// Ends the session after what is queued has been written. The first close wins.
     pub fn close(&self, close: Close) {
         self.signal(Signal::Close(close));

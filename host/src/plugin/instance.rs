@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use super::deadline::Deadline;
 use super::effects::Effects;
-use super::engine::EPOCH;
 use super::env::Env;
 use super::imports::{Ids, LogGate, TooManyTimers};
 use super::input::Input;
@@ -36,6 +36,9 @@ pub(super) mod bindings {
 
 /// What a player event may take beyond the manifest's deadline: opening, saving and loading handle a whole room.
 const LIFECYCLE_MS: u64 = 1000;
+
+/// A replayed call has met its deadline once; it gets so many times the budget to do so again.
+const REPLAY_STRETCH: u64 = 10;
 
 /// Bytes that one call may make the host copy out of the guest: effects and log lines, with room to spare.
 const COPY_MAX: usize = 4 << 20;
@@ -137,6 +140,7 @@ pub(super) struct Host {
     pub(super) env: Env,
     pub(super) ids: Ids,
     pub(super) log: LogGate,
+    deadline: Deadline,
     pub(super) settings: Arc<BTreeMap<String, String>>,
 }
 
@@ -163,7 +167,8 @@ pub struct Instance {
     store: Store<Host>,
     guest: bindings::GameLogic,
     version: Arc<Version>,
-    deadline: u64,
+    deadline_ms: u64,
+    replaying: bool,
 }
 
 impl Instance {
@@ -186,18 +191,26 @@ impl Instance {
             env,
             ids: Ids::new(Arc::clone(ids)),
             log: LogGate::new(version.manifest().name.clone(), version.label(), room),
+            deadline: Deadline::default(),
             settings: Arc::clone(settings),
         };
         let mut store = Store::new(version.engine.engine(), host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(COPY_MAX);
-        store.set_epoch_deadline(ticks(LIFECYCLE_MS));
+        store.epoch_deadline_callback(|mut store| {
+            Ok(match store.data_mut().deadline.expired() {
+                Some(more) => UpdateDeadline::Continue(more),
+                None => UpdateDeadline::Interrupt,
+            })
+        });
+        let ticks = store.data_mut().deadline.begin(LIFECYCLE_MS);
+        store.set_epoch_deadline(ticks);
         let guest = match version.pre.instantiate(&mut store) {
             Ok(guest) => guest,
             Err(error) => return Err(fault(&mut store, &error)),
         };
-        let deadline = ticks(u64::from(limits.deadline_ms));
-        Ok(Self { store, guest, version: Arc::clone(version), deadline })
+        let deadline_ms = u64::from(limits.deadline_ms);
+        Ok(Self { store, guest, version: Arc::clone(version), deadline_ms, replaying: false })
     }
 
     /// The version this is an instance of.
@@ -255,10 +268,7 @@ impl Instance {
     /// # Errors
     /// A [`Fault`]; the instance is spent and the effects are gone.
     pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
-        let host = self.store.data_mut();
-        host.effects.clear();
-        host.log.begin();
-        self.store.set_epoch_deadline(self.deadline);
+        self.begin(if self.replaying { self.deadline_ms * REPLAY_STRETCH } else { self.deadline_ms });
         let guest = self.guest.hotseat_plugin_room();
         let store = &mut self.store;
         let result = match *input {
@@ -307,16 +317,20 @@ impl Instance {
         self.store.data_mut().ids.begin(recorded);
     }
 
-    /// While quiet, the guest's log lines are dropped: a replayed call has logged already.
-    pub fn set_quiet(&mut self, quiet: bool) {
-        self.store.data_mut().log.quiet = quiet;
+    /// While replaying, the guest's log lines are dropped, since each call has logged already, and deadlines are
+    /// relaxed.
+    pub fn set_replaying(&mut self, replaying: bool) {
+        self.replaying = replaying;
+        self.store.data_mut().log.quiet = replaying;
     }
 
+    #[inline]
     fn begin(&mut self, deadline_ms: u64) {
         let host = self.store.data_mut();
         host.effects.clear();
         host.log.begin();
-        self.store.set_epoch_deadline(ticks(deadline_ms));
+        let ticks = host.deadline.begin(deadline_ms);
+        self.store.set_epoch_deadline(ticks);
     }
 
     #[inline]
@@ -329,12 +343,6 @@ impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "instance of {:?}", self.version)
     }
-}
-
-/// Ticks of the deadline clock for a budget: one more than its length, since the first is already under way.
-fn ticks(budget_ms: u64) -> u64 {
-    let period = u64::try_from(EPOCH.as_millis()).expect("the period is a millisecond").max(1);
-    budget_ms / period + 1
 }
 
 fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {

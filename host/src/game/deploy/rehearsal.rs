@@ -79,7 +79,7 @@ impl Inner {
         let task = tokio::task::spawn_blocking(move || {
             let shadow = Instance::new(&version, room, env, &world.ids, &world.settings);
             let mut shadow = shadow.map_err(|fault| fault.to_string())?;
-            shadow.set_quiet(true);
+            shadow.set_replaying(true);
             run(&mut shadow)
         });
         task.await.map_err(|_| DeployError::Shutdown)

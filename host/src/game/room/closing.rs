@@ -33,7 +33,6 @@ impl Room {
         }
         // Sessions that have not fenced by now find the mailbox closed, and what they hold goes along with them.
         for (player, to, backlog) in self.seats.take_all_moving() {
-            self.registry.metrics.players.dec();
             self.registry.clone().forward(player, to, backlog, None, &self.name);
         }
     }
@@ -49,7 +48,6 @@ impl Room {
             Up::Fence { user, session } => self.on_fence(user.0, session),
             Up::Leave { user, session, reason } => {
                 if let Some((player, to, backlog)) = self.seats.take_moving(user.0, session) {
-                    self.registry.metrics.players.dec();
                     self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
                 }
                 self.registry.left(user.0, session);

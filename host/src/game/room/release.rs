@@ -73,7 +73,6 @@ impl Room {
             text: "kicked by the game".to_owned(),
         };
         if self.seats.kick(user, close) {
-            self.registry.metrics.players.dec();
             self.pending.push_back(Departure(user, LeaveReason::Kicked));
         }
     }

@@ -61,6 +61,11 @@ impl Seats {
         self.seats.is_empty()
     }
 
+    /// Whether some session of the user sits here.
+    pub(super) fn holds(&self, user: u64) -> bool {
+        self.seats.contains_key(&user)
+    }
+
     /// Rises whenever somebody sits down, gets up or begins to move.
     pub(super) fn changes(&self) -> u64 {
         self.changes
