@@ -232,8 +232,10 @@ impl App {
         }
         self.registry.stop().await;
         for server in self.servers {
-            // Those that wait for a sender that lives on are ended here; they hold nothing.
+            // Those that wait for a sender that lives on are ended here; they hold nothing but the registry.
             server.abort();
+            // Aborted, or ended already: either way it is gone.
+            let _ = server.await;
         }
         let registry = self.registry;
         // Writing what waits blocks.

@@ -1,6 +1,6 @@
 //! Game: rooms, who sits where, and which version they run.
 //!
-//! A [`room`] is a task that owns one sandboxed guest; the [`registry`] knows all rooms and seats players in them;
+//! A room is a task that owns one sandboxed guest; the [`registry`] knows all rooms and seats players in them;
 //! [`deploy`] replaces the version under live rooms. Knows the agent only through [`crate::link`].
 
 pub mod artefacts;

@@ -51,12 +51,16 @@ pub(crate) struct Step {
 }
 
 impl Player {
-    /// Logs in and enters the arena of the home room.
+    /// Logs in, enters the arena of the home room and sees the first tick there.
     pub(crate) async fn enter(world: &World, device: &str) -> Self {
         let (mut client, user) = world.player(device).await;
         let ack = enter(&mut client, "").await;
         let me = Seen { user, at: ack.at, score: ack.score, last_move: 0 };
-        Self { client, user, tick: ack.tick, me, coins: Vec::new(), moves: 0, heading: (0, 0) }
+        let mut player =
+            Self { client, user, tick: ack.tick, me, coins: Vec::new(), moves: 0, heading: (0, 0) };
+        // From here on it knows where the coins were.
+        player.step().await;
+        player
     }
 
     pub(crate) fn score(&self) -> u32 {

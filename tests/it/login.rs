@@ -78,6 +78,32 @@ async fn many_logins_of_one_account_leave_one_player() {
     assert_eq!(alive, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_in_the_middle_of_a_move_ends_up_in_one_place() {
+    let world = World::start(&guests().ledger).await;
+    let mut count = 0;
+    for turn in 0..30u32 {
+        // On its way to another room and back home, with messages behind it, when the same user logs in again.
+        let mut older = world.client("alice").await;
+        for room in ["den", "home/0"] {
+            let mut target = hotseat_packet::Writer::new();
+            target.string(room).unwrap();
+            older.queue(ledger::MOVE, target.as_bytes()).unwrap();
+            older.queue(ledger::COUNT, &turn.to_be_bytes()).unwrap();
+        }
+        older.flush().await.unwrap();
+        let mut newer = world.client("alice").await;
+        // Whatever became of the older one's messages: the newer one is heard, from its first message on.
+        let (now, _) = crate::swap::count(&mut newer, turn).await;
+        assert!(now > count, "{now} after {count}");
+        count = now;
+        let (next, _) = crate::swap::count(&mut newer, turn).await;
+        assert_eq!(next, now + 1);
+    }
+    world.counted("hotseat_agent_sessions", 0).await;
+    world.counted("hotseat_players", 0).await;
+}
+
 async fn token_world() -> (World, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");

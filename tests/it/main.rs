@@ -31,6 +31,7 @@ mod property;
 mod cli;
 mod config;
 mod guide;
+mod show;
 mod shutdown;
 
 // What the sources promise about themselves.

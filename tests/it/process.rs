@@ -80,22 +80,29 @@ pub(crate) struct Process {
 const LOG_MAX: usize = 100_000;
 
 impl Process {
-    /// `hotseat run` on `plugin` with free ports, up and listening.
+    /// `hotseat run` on `plugin`, up and listening.
     pub(crate) fn start(plugin: &Artefact, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("first.wasm");
         std::fs::write(&file, &plugin.bytes).unwrap();
         take_compiled(&dir.path().join("hotseat-data"));
+        let mut command = hotseat(dir.path());
+        command.arg("run").arg(format!("--plugin=game-logic={}", file.display()));
+        Self::of(command.args(args), dir)
+    }
+
+    /// A command that runs a node, with free ports, once it listens. `dir` goes with the process.
+    pub(crate) fn of(command: &mut Command, dir: TempDir) -> Self {
         let anywhere = "127.0.0.1:0";
-        let mut child = hotseat(dir.path())
-            .args(["run", "--log-format", "json", "--limits", "off", "--home-rooms", "1"])
-            .args(["--listen", anywhere, "--grpc-listen", anywhere, "--admin-listen", anywhere])
-            .arg(format!("--plugin=game-logic={}", file.display()))
-            .args(args)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.args(["--log-format", "json", "--limits", "off", "--home-rooms", "1"]).args([
+            "--listen",
+            anywhere,
+            "--grpc-listen",
+            anywhere,
+            "--admin-listen",
+            anywhere,
+        ]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let lines = Arc::clone(&log);
@@ -124,15 +131,19 @@ impl Process {
         &self.addrs["clients"]
     }
 
-    /// The log so far; every line of it must be JSON.
-    pub(crate) fn events(&self) -> Vec<Value> {
-        let lines = self.log.lock().unwrap();
-        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    /// What it wrote on standard error so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
-    /// Waits until `done`, at most as long as anything may take.
+    /// The log so far: those lines that are JSON.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until `done`, at most as long as a build may take.
     pub(crate) fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + 3 * PATIENCE;
         while !done(self) {
             assert!(Instant::now() < end, "no {what}: {:?}", self.log.lock().unwrap());
             assert!(self.child.try_wait().unwrap().is_none(), "it ended: {:?}", self.log.lock().unwrap());

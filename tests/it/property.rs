@@ -94,7 +94,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    (entry(), prop::collection::vec(op(), 0..6), any::<bool>()).prop_map(|(entry, script, piecemeal)| Part {
+    (entry(), prop::collection::vec(op(), 0..7), any::<bool>()).prop_map(|(entry, script, piecemeal)| Part {
         entry,
         script,
         piecemeal,
@@ -109,7 +109,7 @@ fn round() -> impl Strategy<Value = Round> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (any::<bool>(), prop::collection::vec(round(), 1..5)).prop_map(|(probation, mut rounds)| {
+    (any::<bool>(), prop::collection::vec(round(), 1..6)).prop_map(|(probation, mut rounds)| {
         for player in 0..PLAYERS {
             let scripts = rounds.iter_mut().flat_map(|round| &mut round.parts[player].script);
             scripts.filter(|op| **op == Op::Trap).skip(TRAPS).for_each(|op| *op = Op::Count);
@@ -121,7 +121,7 @@ fn case() -> impl Strategy<Value = Case> {
 #[test]
 fn nothing_is_lost_doubled_reordered_or_half_done() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let config = Config { cases: 32, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 48, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&case(), |case| {
         let played = runtime.block_on(async { tokio::time::timeout(TOO_LONG, play::play(&case)).await });

@@ -46,6 +46,7 @@ async fn a_node_that_is_told_to_stop_tells_its_players_and_ends_well() {
         assert_eq!(process.ended().code(), Some(0), "SIG{signal}");
         assert!(told.elapsed().as_secs() < 5, "{:?}", told.elapsed());
         let events = process.events();
+        assert_eq!(events.len(), process.lines().len(), "every line is JSON: {:?}", process.lines());
         assert!(events.iter().any(|event| event["message"] == "stopped"), "{events:?}");
         assert!(events.iter().all(|event| event["level"] == "INFO"), "{events:?}");
     }
@@ -108,7 +109,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_plugin_file_that_will_not_do_is_named() {
+fn a_node_that_cannot_start_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("game.wasm");
     let plugin = format!("game-logic={}", file.display());
@@ -116,6 +117,7 @@ fn a_plugin_file_that_will_not_do_is_named() {
     std::fs::write(&file, b"not wasm").unwrap();
     run(&["run", "--plugin", &plugin]).failed(1, &["plugin game-logic", "not a WebAssembly file"]);
     std::fs::write(&file, &guests().v1.bytes).unwrap();
+    run(&["run", "--plugin", &plugin, "--roles", "game"]).failed(1, &["roles", "agent and game"]);
     let other = format!("weather={}", file.display());
     run(&["run", "--plugin", &other]).failed(1, &["\"weather\"", "game-logic"]);
 }

@@ -88,16 +88,15 @@ async fn players_who_keep_pinging_lose_nothing() {
                 assert_eq!(Ping::from_bytes(&answer).unwrap().id, answered);
                 answered += 1;
             }
-            answered
+            (answered, client)
         }));
     }
     world.deploy(&guests().v2).await.unwrap();
     world.deploy(&versioned(&guests().v2, 5)).await.unwrap();
     world.deploy(&versioned(&guests().v2, 6)).await.unwrap();
     stop.cancel();
-    for answered in join_all(pinging).await {
-        assert!(answered.unwrap() > 0);
-    }
+    let played = join_all(pinging).await;
+    assert!(played.iter().all(|played| played.as_ref().unwrap().0 > 0));
     assert_eq!(world.metric("hotseat_agent_logged_in").await, 8);
     assert_eq!(world.metric("hotseat_frames_undelivered_total").await, 0);
     world.counted("hotseat_room_swaps_total{outcome=\"done\"}", 3).await;

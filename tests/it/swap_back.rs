@@ -99,14 +99,49 @@ async fn rooms_that_open_on_probation_go_back_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_outgrows_its_log_on_probation_keeps_its_count() {
-    let world = World::with(&guests().ledger, |config| config.log_inputs = 8).await;
+async fn rooms_go_back_all_or_none() {
+    let world = World::with(&guests().ledger, |config| {
+        (config.home_rooms, config.max_rooms, config.log_inputs) = (65_536, 16, 8);
+    })
+    .await;
     let mut alice = world.client("alice").await;
+    let mut bob = world.client("bob").await;
+    world.counted("hotseat_rooms", 2).await;
     world.deploy(&guests().ledger_v2).await.unwrap();
+    assert_eq!(count(&mut bob, 1).await, (1, 2));
+    // Alice's room has more to remember than a room may: a snapshot of version 2 takes the place of the log.
     for seq in 1..=100 {
         assert_eq!(count(&mut alice, seq).await, (seq, 2));
     }
-    // Version 2 has made a snapshot of its own since, which version 1 cannot read: the room stays, and says so.
-    let _ = world.admin().await.rollback(game_logic()).await;
-    assert_eq!(count(&mut alice, 101).await.0, 101);
+    let status = world.admin().await.rollback(game_logic()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    assert!(status.message().contains("schema 2"), "{status}");
+    assert_eq!(world.live().await, "2.0.0");
+    assert_eq!(world.history().await, ["started 1.0.0", "deployed 2.0.0"]);
+    assert_eq!(count(&mut alice, 101).await, (101, 2));
+    assert_eq!(count(&mut bob, 2).await, (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_waits_for_its_turn_and_goes_back_from_what_is_live_then() {
+    for _ in 0..4 {
+        let world = World::start(&guests().ledger).await;
+        let mut alice = world.client("alice").await;
+        assert_eq!(count(&mut alice, 1).await, (1, 1));
+        world.deploy(&versioned(&guests().ledger, 5)).await.unwrap();
+        // 5.0.0 is on probation when both begin.
+        let mut admin = world.admin().await;
+        let (deployed, rolled_back) =
+            tokio::join!(world.deploy(&guests().ledger_v2), admin.rollback(game_logic()));
+        deployed.unwrap();
+        let from = rolled_back.unwrap().into_inner().from.unwrap().label;
+        // The room runs what the node says is live.
+        let (expected, version) = match from.as_str() {
+            "2.0.0" => ("5.0.0", 1),
+            "5.0.0" => ("2.0.0", 2),
+            other => panic!("rolled back from {other}"),
+        };
+        assert_eq!(world.live().await, expected);
+        assert_eq!(count(&mut alice, 2).await, (2, version));
+    }
 }

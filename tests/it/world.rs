@@ -74,7 +74,14 @@ impl World {
     pub(crate) async fn restart(self) -> Self {
         let Self { app, config, dir } = self;
         timeout(PATIENCE, app.stop()).await.expect("the node does not stop");
-        Self::run(config, dir).await.unwrap()
+        // A process that restarts holds nothing of the one before; here the last connection of an operator may hold
+        // the data for a moment.
+        let free = async || match Self::run(config.clone(), tempfile::tempdir().unwrap()).await {
+            Err(StartError::Profiles(_)) => None,
+            started => Some(started.unwrap()),
+        };
+        let Self { app, .. } = eventually("free data", free).await;
+        Self { app, config, dir }
     }
 
     /// Ends the node in good order.

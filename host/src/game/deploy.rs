@@ -219,12 +219,15 @@ impl Deployer {
     pub async fn watch(self, mut faults: mpsc::Receiver<(Arc<Version>, Fault)>) {
         while let Some((version, fault)) = faults.recv().await {
             let _turn = self.inner.turn.lock().await;
-            let Some(Live { version: live, fallback: Some(fallback) }) = self.inner.registry.live() else {
-                continue;
-            };
+            let Some(Live { version: live, fallback }) = self.inner.registry.live() else { continue };
             if live.digest() != version.digest() {
                 continue;
             }
+            let Some(fallback) = fallback else {
+                // The probation ended before word came of a room that had gone back by itself.
+                self.inner.gather(&live).await;
+                continue;
+            };
             warn!(plugin = self.inner.name, from = %live, to = %fallback, %fault, "version failed on probation");
             let result = self.inner.revert(&live, &fallback).await;
             let failed = result.iter().filter(|(_, result)| result.is_err()).count();

@@ -357,8 +357,7 @@ impl Room {
                 Outcome::Skipped(fault) => return self.on_fault(input, &fault),
                 Outcome::Reverted { fault, from, then } => {
                     self.log_fault(&from, input, &fault);
-                    self.ticks = Ticks::new(self.sandbox.version().manifest());
-                    self.ticks.start(Instant::now());
+                    self.ticks.adopt(self.sandbox.version().manifest());
                     self.registry.report(&from, &fault);
                     outcome = *then;
                 }

@@ -160,6 +160,9 @@ fn compile(
 ) -> Result<PathBuf, BuildError> {
     let target_dir = target_dir(toolchain, dir, options)?;
     let mut command = toolchain.cargo_build();
+    // Cargo keeps one `cdylib` a directory unless told to tell them apart: without this each build of another
+    // feature or version of a crate would throw the one before away.
+    command.env("__CARGO_DEFAULT_LIB_METADATA", "hotseat");
     command.args(["--lib", "--message-format=json", "--target-dir"]).arg(target_dir);
     for setting in PROFILE {
         command.args(["--config", setting]);

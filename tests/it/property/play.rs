@@ -1,6 +1,7 @@
 //! Play: a case on a real node, held against the model.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use hotseat::proto::admin::RollbackRequest;
@@ -12,13 +13,15 @@ use tonic::Code;
 use super::model::{Due, Expected, Model, heard};
 use super::{Case, Entry, Op, Operator, PLAYERS, ROOMS, Round};
 use crate::guests::guests;
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 /// One player's connection and what it has heard.
 struct Player {
     device: String,
     user: u64,
     client: Option<Client>,
+    /// The version that counted last.
+    version: u8,
     /// Seqs heard in this round, by user.
     heard: BTreeMap<u64, Vec<u32>>,
 }
@@ -37,18 +40,40 @@ pub(super) async fn play(case: &Case) -> Result<(), String> {
             device: format!("player {name}"),
             user: 0,
             client: None,
+            version: 0,
             heard: BTreeMap::new(),
         })
         .collect();
     for (at, round) in case.rounds.iter().enumerate() {
         play_round(&world, &mut model, &mut players, round).await.map_err(|e| format!("round {at}: {e}"))?;
     }
+    settled(&world, &mut model, &mut players).await?;
     if world.metric("hotseat_frames_undelivered_total").await > 0 && !goes(case) {
         return Err("frames were sent to nobody".into());
     }
     // The node waits a moment for clients to hear its goodbye; these do not listen any more.
     drop(players);
     world.stop().await;
+    Ok(())
+}
+
+/// In the end every room runs what the node says is live. A version that is taken back goes room by room.
+async fn settled(world: &World, model: &mut Model, players: &mut [Player]) -> Result<(), String> {
+    for (player, figure) in players.iter_mut().zip(&mut model.figures).filter(|(_, figure)| figure.here) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut fence = Expected::default();
+            figure.act(Op::Count, &mut fence);
+            player.script(&fence, false).await?;
+            let live = world.live().await;
+            if live == format!("{}.0.0", player.version) {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} plays version {}, live is {live}", player.device, player.version));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -138,7 +163,7 @@ impl Player {
 
     /// Sends what is to be sent and reads until all of it is answered.
     pub(super) async fn script(&mut self, expected: &Expected, piecemeal: bool) -> Result<(), String> {
-        let Self { client, user, heard, .. } = self;
+        let Self { client, user, version, heard, .. } = self;
         let client = client.as_mut().ok_or("is not there")?;
         for (op, seq) in &expected.sends {
             let (opcode, payload) = encode(*op, *seq);
@@ -157,6 +182,9 @@ impl Player {
                 }
                 heard.entry(by).or_default().push(seq);
             } else if answers(&frame, *next, *user) {
+                if let Due::Counted { .. } = next {
+                    *version = frame.payload[8];
+                }
                 due.pop_front();
             } else {
                 return Err(format!("{next:?} is due, {frame:?} came"));
@@ -207,8 +235,8 @@ fn answers(frame: &Frame, due: Due, user: u64) -> bool {
     let mut reader = Reader::new(&frame.payload);
     match (due, frame.opcode) {
         (Due::Counted { seq, count }, COUNTED) => {
-            let seen = (reader.u32(), reader.u32(), reader.u8());
-            seen == (Ok(seq), Ok(count), Ok(1)) || seen == (Ok(seq), Ok(count), Ok(2))
+            let seen = (reader.u32(), reader.u32());
+            seen == (Ok(seq), Ok(count)) && matches!(reader.u8(), Ok(1 | 2)) && reader.rest().is_empty()
         }
         (Due::Closed { seq }, CLOSED) => reader.u32() == Ok(seq),
         (Due::OwnShout { seq }, SHOUTED) => shouted(frame) == Some((user, seq)),

@@ -1,6 +1,6 @@
 //! Steps: a deployment, a roll-back, a probation, from beginning to end.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
@@ -69,7 +69,7 @@ impl Inner {
                 let (rooms, took_ms) = (report.pauses.len(), started.elapsed().as_millis());
                 let pause_max_us = report.pause(100).as_micros();
                 info!(plugin = self.name, %from, %to, rooms, pause_max_us, took_ms, "version deployed");
-                tokio::spawn(Arc::clone(&self).confirm(Arc::clone(to)));
+                tokio::spawn(Self::confirm(Arc::downgrade(&self), self.probation, Arc::clone(to)));
             }
             Err(error) => warn!(plugin = self.name, %error, "version not deployed"),
         }
@@ -112,12 +112,20 @@ impl Inner {
     }
 
     pub(super) async fn rollback(self: Arc<Self>) -> Result<DeployReport, DeployError> {
+        // What is live is known for sure only while nobody else is at it.
+        let turn = self.turn.lock().await;
         let live = self.registry.live().ok_or(DeployError::Shutdown)?;
         if let Some(fallback) = live.fallback {
-            let _turn = self.turn.lock().await;
             let answers = self.revert(&live.version, &fallback).await;
-            self.record(EventKind::RolledBack, &fallback, "by an operator, on probation");
             self.set_step(Step::Idle);
+            if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
+                // A room that has outgrown its log cannot go back to what it was handed. All rooms or none.
+                let version = live.version;
+                let rooms = self.registry.set_live(Live { version: Arc::clone(&version), fallback: None });
+                ask_all(rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
+                return Err(DeployError::Swap { room: room.to_string(), why: why.clone() });
+            }
+            self.record(EventKind::RolledBack, &fallback, "by an operator, on probation");
             let mut pauses: Vec<_> =
                 answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
             pauses.sort();
@@ -130,6 +138,7 @@ impl Inner {
             let digest = artefacts.lives().get(1).copied().ok_or(DeployError::NoPrevious)?;
             artefacts.load(&digest)?
         };
+        drop(turn);
         self.deploy(previous, EventKind::RolledBack).await
     }
 
@@ -142,20 +151,30 @@ impl Inner {
         answers
     }
 
-    /// Ends the probation of `version` when its time has come.
-    pub(super) async fn confirm(self: Arc<Self>, version: Arc<Version>) {
-        tokio::time::sleep(self.probation).await;
-        let _turn = self.turn.lock().await;
-        let Some(live) = self.registry.live() else { return };
-        if live.version.digest() != version.digest() || live.fallback.is_none() {
-            return;
+    /// Makes `version` live for good, in the rooms too that are on another one.
+    pub(super) async fn gather(&self, version: &Arc<Version>) {
+        let rooms = self.registry.set_live(Live { version: Arc::clone(version), fallback: None });
+        let answers = ask_all(rooms.clone(), |answer| Order::Swap(Arc::clone(version), answer)).await;
+        for (room, why) in answers.into_iter().filter_map(|(room, answer)| Some((room, answer.err()?))) {
+            error!(plugin = self.name, %room, %version, why, "room runs another version than the node");
         }
-        let rooms = self.registry.set_live(Live { version: Arc::clone(&version), fallback: None });
         for room in rooms {
             // A room that has ended needs no word.
             let _ = room.orders.send(Order::Confirm).await;
         }
-        self.set_step(Step::Idle);
-        info!(plugin = self.name, %version, "probation passed");
+    }
+
+    /// Ends the probation of `version` when its time has come. A node that has ended by then is not kept for it.
+    async fn confirm(deployer: Weak<Self>, probation: Duration, version: Arc<Version>) {
+        tokio::time::sleep(probation).await;
+        let Some(deployer) = deployer.upgrade() else { return };
+        let _turn = deployer.turn.lock().await;
+        let Some(live) = deployer.registry.live() else { return };
+        if live.version.digest() != version.digest() || live.fallback.is_none() {
+            return;
+        }
+        deployer.gather(&version).await;
+        deployer.set_step(Step::Idle);
+        info!(plugin = deployer.name, %version, "probation passed");
     }
 }

@@ -34,16 +34,22 @@ impl Room {
                 let _ = answer.send(snapshot.map_err(|error| error.to_string()));
             }
             Order::Swap(to, answer) => {
-                let _ = answer.send(self.change(|sandbox| sandbox.swap(&to)));
+                let result =
+                    if self.runs(&to) { Ok(Duration::ZERO) } else { self.change(|room| room.swap(&to)) };
+                let _ = answer.send(result);
             }
             Order::Revert(to, answer) => {
-                let there = self.sandbox.version().digest() == to.digest();
-                let result = if there { Ok(Duration::ZERO) } else { self.change(|room| room.revert(&to)) };
+                let result =
+                    if self.runs(&to) { Ok(Duration::ZERO) } else { self.change(|room| room.revert(&to)) };
                 let _ = answer.send(result);
             }
             Order::Confirm => self.sandbox.confirm(),
             Order::Stop => {}
         }
+    }
+
+    fn runs(&self, version: &Version) -> bool {
+        self.sandbox.version().digest() == version.digest()
     }
 
     fn change(
