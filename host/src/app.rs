@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hotseat_build::Durability;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,13 +16,14 @@ use tracing::warn;
 
 use crate::admin::{self, Node};
 use crate::agent::{Agent, AgentConfig, AgentError, Authenticator, KeyError, Rate, Rates};
-use crate::config::{Auth, Config, Role};
+use crate::config::{Auth, Config, Durable, Role};
 use crate::game::artefacts::{ArtefactError, Artefacts};
 use crate::game::deploy::Deployer;
 pub use crate::game::deploy::{DeployError, DeployReport};
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Bounds, Parts, Registry};
 use crate::game::{ProfileError, Profiles, ServiceError, Services, World};
+use crate::journal::{self, Journal, JournalError};
 use crate::link;
 use crate::plugin::{Engine, EngineError};
 use crate::snowflake::Generator;
@@ -38,6 +40,13 @@ const ATTACHING: usize = 1024;
 
 /// Fault reports that may wait for the deployer; one is enough to act on.
 const FAULTS: usize = 64;
+
+/// Bounds of the rooms' journal. Records are synced as often as the default of the manifest's `fsync_ms` says.
+const JOURNAL: journal::Bounds = journal::Bounds {
+    segment_bytes: journal::SEGMENT_BYTES,
+    buffer_bytes: journal::BUFFER_BYTES,
+    sync_every: Duration::from_millis(10),
+};
 
 /// How long a login may wait for its seat.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,6 +105,9 @@ pub enum StartError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The rooms' journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The profile store.
     #[error(transparent)]
     Profiles(#[from] ProfileError),
@@ -158,8 +170,9 @@ impl App {
         let rooms = u32::try_from(config.max_rooms).unwrap_or(u32::MAX);
         let engine = Engine::start(data_dir.join("cache"), rooms, MEMORY_MAX)?;
         let (faults, reports) = mpsc::channel(FAULTS);
+        let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
         let registry = Registry::new(Parts {
-            world: world(&config),
+            world: world(&config, journal),
             bounds: bounds(&config),
             services: Services::new(
                 &config.service,
@@ -180,6 +193,7 @@ impl App {
         )
         .await
         .map_err(|source| StartError::Plugin { name: GAME_LOGIC, source })?;
+        registry.restore(pasts).await;
 
         let grpc = bind("grpc_listen", config.grpc_listen).await?;
         let admin = bind("admin_listen", config.admin_listen).await?;
@@ -203,6 +217,7 @@ impl App {
             tokio::spawn(admin::serve_health(grpc.0, stop.clone())),
             tokio::spawn(Arc::clone(&registry).serve(requests)),
             tokio::spawn(deployer.clone().watch(reports)),
+            tokio::spawn(Arc::clone(&registry).keep()),
         ];
         let agent = tokio::spawn(agent.run(stop.clone()));
         Ok(Self { addrs, stop, agent, servers, registry, deployer })
@@ -253,7 +268,7 @@ fn check_roles(config: &Config) -> Result<(), StartError> {
     Err(StartError::Roles(roles.join(", ")))
 }
 
-fn world(config: &Config) -> World {
+fn world(config: &Config, journal: Journal) -> World {
     let settings: BTreeMap<String, String> =
         config.plugin_config.get(GAME_LOGIC).cloned().unwrap_or_default();
     World {
@@ -261,6 +276,13 @@ fn world(config: &Config) -> World {
         settings: Arc::new(settings),
         log_inputs: config.log_inputs,
         log_bytes: config.log_bytes,
+        journal: Arc::new(journal),
+        durability: match config.durability {
+            Durable::Manifest => None,
+            Durable::None => Some(Durability::None),
+            Durable::Snapshot => Some(Durability::Snapshot),
+            Durable::Journal => Some(Durability::Journal),
+        },
     }
 }
 

@@ -19,7 +19,7 @@ mod table;
 pub use error::ConfigError;
 pub use flags::RunFlags;
 pub use layers::{Inputs, Loaded};
-pub use setting::{Auth, LogFormat, Role};
+pub use setting::{Auth, Durable, LogFormat, Role};
 
 use setting::{AddressSetting as _, Switch};
 use table::keys;
@@ -107,6 +107,8 @@ keys! {
         log_inputs: usize = 4096, in 1..=1_000_000;
         /// Bytes of those inputs.
         log_bytes: usize = MIB, in 1024..=1024 * MIB;
+        /// What of a room survives a crash; manifest leaves it to the plugin.
+        durability: Durable = Durable::Manifest;
     }
     "Logging" {
         /// What is logged: a level, or a filter such as `info,hotseat::agent=debug`.

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod game;
+pub mod journal;
 pub mod link;
 pub mod plugin;
 pub mod proto;

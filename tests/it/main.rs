@@ -24,6 +24,9 @@ mod services;
 mod swap;
 mod swap_back;
 
+// What outlives the process.
+mod durable;
+
 // Random play against a model.
 mod property;
 

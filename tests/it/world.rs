@@ -77,7 +77,7 @@ impl World {
         // A process that restarts holds nothing of the one before; here the last connection of an operator may hold
         // the data for a moment.
         let free = async || match Self::run(config.clone(), tempfile::tempdir().unwrap()).await {
-            Err(StartError::Profiles(_)) => None,
+            Err(StartError::Profiles(_) | StartError::Journal(_)) => None,
             started => Some(started.unwrap()),
         };
         let Self { app, .. } = eventually("free data", free).await;
@@ -127,6 +127,11 @@ impl World {
     /// Where the operator's door is.
     pub(crate) fn admin_addr(&self) -> String {
         self.app.addrs().admin.to_string()
+    }
+
+    /// Its data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.config.data_dir
     }
 
     /// Where clients connect.

@@ -232,6 +232,19 @@ words! {
     }
 }
 words! {
+    /// What of a room survives the death of the process.
+    Durable ("manifest|none|snapshot|journal") {
+        /// What the plugin's manifest says.
+        Manifest = "manifest",
+        /// Nothing: rooms begin anew.
+        None = "none",
+        /// The last snapshot, half a minute old at most.
+        Snapshot = "snapshot",
+        /// Every input, but for the last moment.
+        Journal = "journal",
+    }
+}
+words! {
     /// The form of log lines.
     LogFormat ("text|json") {
         /// For people.

@@ -1,5 +1,6 @@
 //! Registry: all rooms of this node, who is where, and the seat every login is given.
 
+mod keeping;
 mod seating;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use super::profile::Profiles;
 use super::room::{self, Birth, Opened, Order};
 use super::sandbox::World;
 use super::services::Services;
+use crate::journal::Past;
 use crate::link::{Outbox, SessionId, Up};
 use crate::plugin::{Env, Fault, Input, Version};
 
@@ -228,6 +230,15 @@ impl Registry {
     }
 
     fn open(self: &Arc<Self>, name: &str, args: &[u8]) -> Result<RoomHandle, CreateError> {
+        self.open_from(name, args, None)
+    }
+
+    fn open_from(
+        self: &Arc<Self>,
+        name: &str,
+        args: &[u8],
+        past: Option<Past>,
+    ) -> Result<RoomHandle, CreateError> {
         let mut rooms = self.rooms();
         if let Some(handle) = rooms.open.get(name) {
             return Ok(handle.clone());
@@ -250,8 +261,16 @@ impl Registry {
             opened: opening,
         };
         rooms.open.insert(name, handle.clone());
-        let birth =
-            Birth { handle: handle.clone(), args: args.into(), version, fallback, mailbox, orders, opened };
+        let birth = Birth {
+            handle: handle.clone(),
+            args: args.into(),
+            version,
+            fallback,
+            past,
+            mailbox,
+            orders,
+            opened,
+        };
         self.tasks.spawn(room::run(Arc::clone(self), birth));
         Ok(handle)
     }
@@ -272,9 +291,10 @@ impl Registry {
             .sum()
     }
 
-    /// Writes what waits to be written. Blocks. To be called after [`Self::stop`].
+    /// Writes what waits to be written, profiles and journal. Blocks. To be called after [`Self::stop`].
     pub fn close(&self) {
         self.profiles.close();
+        self.world.journal.close();
     }
 
     /// Ends all rooms and waits for them.

@@ -3,6 +3,7 @@
 //! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
 //! thread would cost more. Between two calls it takes orders: save, swap, stop. Station 6 of the frame's way.
 
+mod birth;
 mod closing;
 mod orders;
 mod release;
@@ -14,20 +15,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tokio::sync::mpsc;
+use tracing::warn;
 
-use self::closing::evict;
+pub(super) use self::birth::{Birth, Opened, run};
 pub(super) use self::orders::Order;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
 use self::strikes::Strikes;
 use self::ticks::Ticks;
-use super::registry::{Registry, RoomHandle};
+use super::registry::Registry;
 use super::sandbox::{Outcome, Sandbox, SwapError};
 use super::services::{IN_FLIGHT_MAX, Reply};
 use crate::link::{Frames, LeaveReason, Player, Up};
-use crate::plugin::{Fault, Input, LoadError, Version};
+use crate::plugin::{Fault, Input, Version};
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
@@ -40,20 +41,6 @@ const ROOM_STRIKES: u32 = 10;
 
 /// Deferred events a room may heap up; one that has more feeds itself and is ended.
 const DEFERRED_MAX: usize = 8192;
-
-/// Whether the room has opened; `None` while it tries.
-pub(super) type Opened = watch::Receiver<Option<Result<(), String>>>;
-
-/// What a room is born with.
-pub(super) struct Birth {
-    pub(super) handle: RoomHandle,
-    pub(super) args: Arc<[u8]>,
-    pub(super) version: Arc<Version>,
-    pub(super) fallback: Option<Arc<Version>>,
-    pub(super) mailbox: mpsc::Receiver<Up>,
-    pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) opened: watch::Sender<Option<Result<(), String>>>,
-}
 
 struct Room {
     name: Arc<str>,
@@ -86,39 +73,6 @@ enum Deferred {
     Refused(u64),
 }
 
-/// Opens the room and runs it to its end.
-pub(super) async fn run(registry: Arc<Registry>, birth: Birth) {
-    let Birth { handle, args, version, fallback, mut mailbox, orders, opened } = birth;
-    let env = registry.new_env();
-    let open = |version: &Arc<Version>, fallback| {
-        let (world, room, args) = (registry.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
-        Sandbox::open(world, version, fallback, room, args, env.clone())
-    };
-    let sandbox = tokio::task::block_in_place(|| match open(&version, fallback.clone()) {
-        Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
-            registry.report(&version, &fault);
-            open(fallback, None)
-        }
-        opened => opened,
-    });
-    match sandbox {
-        Ok(sandbox) => {
-            opened.send_replace(Some(Ok(())));
-            debug!(room = %handle.name, version = %sandbox.version(), "room open");
-            let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
-            let room = Room::new(registry, handle.name, sandbox, replies);
-            room.run(mailbox, orders, answers).await;
-        }
-        Err(error) => {
-            warn!(room = %handle.name, version = %version, %error, "room cannot open");
-            opened.send_replace(Some(Err(error.to_string())));
-            registry.forget(&handle.name);
-            mailbox.close();
-            evict(&registry, &mut mailbox, &handle.name);
-        }
-    }
-}
-
 impl Room {
     fn new(registry: Arc<Registry>, name: Arc<str>, sandbox: Sandbox, replies: mpsc::Sender<Reply>) -> Self {
         let ticks = Ticks::new(sandbox.version().manifest());
@@ -147,7 +101,9 @@ impl Room {
     ) {
         self.release();
         self.settle(self.now());
+        self.sandbox.write_inputs();
         let mut batch = Vec::with_capacity(BATCH);
+        let journal = Arc::clone(&self.registry.world().journal);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
@@ -157,6 +113,7 @@ impl Room {
             {
                 alarm.as_mut().reset(due);
             }
+            let backed_up = self.sandbox.backed_up();
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => {
@@ -167,7 +124,8 @@ impl Room {
                 }
                 () = &mut alarm, if due.is_some() => self.on_time(),
                 Some(reply) = answers.recv() => self.on_reply(&reply),
-                taken = mailbox.recv_many(&mut batch, BATCH) => {
+                () = journal.space(), if backed_up => {}
+                taken = mailbox.recv_many(&mut batch, BATCH), if !backed_up => {
                     if taken == 0 {
                         break;
                     }
@@ -183,7 +141,13 @@ impl Room {
                     tokio::task::yield_now().await;
                 }
             }
+            self.sandbox.write_inputs();
             self.count_players();
+        }
+        if self.closing.is_some() {
+            journal.forget(&self.name);
+        } else {
+            self.last_words();
         }
         self.registry.forget(&self.name);
         self.registry.metrics.rooms.dec();

@@ -5,19 +5,20 @@
 //! probation is replaced by the one before it in the same way, and the input is tried again there. Rebuilding
 //! releases no effects.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod base;
+mod keep;
+mod rebuild;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::warn;
+use hotseat_build::Durability;
 
-use crate::plugin::{
-    Effect, Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version,
-};
+use self::base::{Base, Begin};
+use self::rebuild::{begin, run};
+use crate::journal::Journal;
+use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
 use crate::snowflake::Generator;
-
-/// Inputs that a rebuild may leave out because they fault in it, before it gives up. More than one happens only
-/// when an older version replays what a newer one has handled.
-const SKIPS_MAX: usize = 8;
 
 /// On probation the log must reach back to the hand-over, so it may grow this many times longer before the room
 /// gives that up.
@@ -34,6 +35,10 @@ pub struct World {
     pub log_inputs: usize,
     /// How many bytes.
     pub log_bytes: usize,
+    /// Where rooms write what survives the process.
+    pub journal: Arc<Journal>,
+    /// What survives it, if the operator has decided; else each plugin's manifest says.
+    pub durability: Option<Durability>,
 }
 
 /// A room's guest, its base and its log.
@@ -46,20 +51,10 @@ pub(super) struct Sandbox {
     log: Records,
     /// The version to go back to while the present one is on probation.
     fallback: Option<Arc<Version>>,
+    /// How much of the log the journal has, bytes.
+    journalled: usize,
     /// A snapshot that failed is not tried again before the log is this long.
     next_snapshot: usize,
-}
-
-#[derive(Clone)]
-struct Base {
-    begin: Begin,
-    env: Env,
-}
-
-#[derive(Clone)]
-enum Begin {
-    Open,
-    Load(Snapshot),
 }
 
 /// What became of an input.
@@ -107,8 +102,22 @@ impl Sandbox {
     ) -> Result<Self, LoadError> {
         let base = Base { begin: Begin::Open, env };
         let instance = begin(&world, version, &room, &args, &base)?;
+        let mut sandbox = Self::new(world, room, args, instance, base, Records::default(), fallback);
+        sandbox.write_base();
+        Ok(sandbox)
+    }
+
+    fn new(
+        world: World,
+        room: Arc<str>,
+        args: Arc<[u8]>,
+        instance: Instance,
+        base: Base,
+        log: Records,
+        fallback: Option<Arc<Version>>,
+    ) -> Self {
         let next_snapshot = world.log_inputs;
-        Ok(Self { world, room, args, instance, base, log: Records::default(), fallback, next_snapshot })
+        Self { world, room, args, instance, base, log, fallback, journalled: 0, next_snapshot }
     }
 
     /// The version that runs.
@@ -168,42 +177,6 @@ impl Sandbox {
         }
     }
 
-    /// Builds the room anew from base and log on `version`.
-    fn rebuild(&mut self, version: &Arc<Version>) -> Result<(), LoadError> {
-        let mut skips = BTreeSet::new();
-        loop {
-            let mut instance = begin(&self.world, version, &self.room, &self.args, &self.base)?;
-            match replay(&mut instance, &self.log, &skips) {
-                Ok(()) => {
-                    self.instance = instance;
-                    self.drop_inputs(&skips);
-                    return Ok(());
-                }
-                Err((at, fault)) if skips.len() < SKIPS_MAX => {
-                    warn!(room = %self.room, version = %version, input = at, %fault, "replayed input skipped");
-                    skips.insert(at);
-                }
-                Err((_, fault)) => return Err(fault.into()),
-            }
-        }
-    }
-
-    fn drop_inputs(&mut self, skips: &BTreeSet<usize>) {
-        if skips.is_empty() {
-            return;
-        }
-        let mut kept = Records::default();
-        for (at, (at_ms, input, ids)) in self.log.iter().flatten().enumerate() {
-            if !skips.contains(&at) {
-                kept.push(at_ms, &input);
-                if !ids.is_empty() {
-                    kept.push_ids(at_ms, &ids);
-                }
-            }
-        }
-        self.log = kept;
-    }
-
     /// Replaces the log by a snapshot if it has grown past its bounds. To be called between inputs.
     ///
     /// # Errors
@@ -239,6 +212,7 @@ impl Sandbox {
         self.base = Base { begin: Begin::Load(snapshot), env: self.instance.env().clone() };
         self.log.clear();
         self.next_snapshot = self.world.log_inputs;
+        self.write_base();
     }
 
     /// The room's state as the guest writes it now.
@@ -292,79 +266,4 @@ impl Sandbox {
     pub(super) fn confirm(&mut self) {
         self.fallback = None;
     }
-}
-
-/// Makes an instance and brings it to where `base` says.
-fn begin(
-    world: &World,
-    version: &Arc<Version>,
-    room: &Arc<str>,
-    args: &[u8],
-    base: &Base,
-) -> Result<Instance, LoadError> {
-    let env = base.env.clone();
-    let mut instance = Instance::new(version, Arc::clone(room), env, &world.ids, &world.settings)?;
-    match &base.begin {
-        Begin::Load(snapshot) => instance.load(snapshot)?,
-        Begin::Open => {
-            instance.open(room, args)?;
-            settle(&mut instance);
-        }
-    }
-    Ok(instance)
-}
-
-/// Runs the logged inputs but the skipped ones; an error names the input that faulted.
-fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Result<(), (usize, Fault)> {
-    instance.set_replaying(true);
-    for (at, record) in log.iter().enumerate() {
-        let (at_ms, input, ids) = record.expect("a log in memory reads back as it was written");
-        if !skips.contains(&at) {
-            run(instance, at_ms, &input, Some(ids)).map_err(|fault| (at, fault))?;
-        }
-    }
-    instance.effects().clear();
-    instance.set_replaying(false);
-    Ok(())
-}
-
-/// One call with everything it does to the guest's world, the same when live and when replayed.
-#[inline]
-fn run(
-    instance: &mut Instance,
-    at_ms: u64,
-    input: &Input<'_>,
-    recorded: Option<Vec<u64>>,
-) -> Result<Verdict, Fault> {
-    let env = instance.env();
-    env.advance(at_ms);
-    match input {
-        Input::Join { user, profile: Some(bytes) } => env.set_profile(*user, Arc::from(*bytes)),
-        Input::Timer { id } => env.take_timer(*id),
-        _ => {}
-    }
-    instance.draw(recorded);
-    let verdict = instance.call(input)?;
-    settle(instance);
-    if let Input::Leave { user, .. } = input {
-        instance.env().drop_profile(*user);
-    }
-    Ok(verdict)
-}
-
-/// Carries out the effects that change the guest's own world.
-#[inline]
-fn settle(instance: &mut Instance) {
-    if instance.effects().is_empty() {
-        return;
-    }
-    let effects = std::mem::take(instance.effects());
-    let env = instance.env();
-    env.apply_timers(&effects);
-    for effect in effects.iter() {
-        if let Effect::PutProfile { user, bytes } = effect {
-            env.set_profile(user, Arc::from(bytes));
-        }
-    }
-    *instance.effects() = effects;
 }

@@ -1,7 +1,9 @@
 //! Env: the part of a room's world that the host keeps for the guest, and that a recovery must restore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::effects::{Effect, Effects};
 
@@ -18,8 +20,24 @@ pub struct Env {
     profiles: BTreeMap<u64, Arc<[u8]>>,
     /// Timer id to the time it is due, ms since 1970.
     timers: BTreeMap<u64, u64>,
+    /// Who is in the room, as the guest was told.
+    members: BTreeSet<u64>,
+    /// Service calls that have not been answered.
+    calls: BTreeSet<u64>,
     /// Timers set by the call that is running: they count against the limit at once.
     setting: usize,
+}
+
+/// What of it is kept on disk.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    now_ms: u64,
+    random: u64,
+    token: u64,
+    profiles: Vec<(u64, Vec<u8>)>,
+    timers: BTreeMap<u64, u64>,
+    members: BTreeSet<u64>,
+    calls: BTreeSet<u64>,
 }
 
 impl Env {
@@ -31,8 +49,64 @@ impl Env {
             token: 0,
             profiles: BTreeMap::new(),
             timers: BTreeMap::new(),
+            members: BTreeSet::new(),
+            calls: BTreeSet::new(),
             setting: 0,
         }
+    }
+
+    /// The form it is kept in on disk.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let profiles = self.profiles.iter().map(|(user, bytes)| (*user, bytes.to_vec())).collect();
+        let kept = Kept {
+            now_ms: self.now_ms,
+            random: self.random,
+            token: self.token,
+            profiles,
+            timers: self.timers.clone(),
+            members: self.members.clone(),
+            calls: self.calls.clone(),
+        };
+        postcard::to_stdvec(&kept).expect("plain data of known size encodes")
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote; none if it is something else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let kept: Kept = postcard::from_bytes(bytes).ok()?;
+        let profiles = kept.profiles.into_iter().map(|(user, bytes)| (user, Arc::from(bytes))).collect();
+        let Kept { now_ms, random, token, timers, members, calls, .. } = kept;
+        Some(Self { now_ms, random, token, profiles, timers, members, calls, setting: 0 })
+    }
+
+    /// Who is in the room, as the guest was told.
+    pub fn members(&self) -> &BTreeSet<u64> {
+        &self.members
+    }
+
+    /// The guest hears of a player.
+    pub fn add_member(&mut self, user: u64) {
+        self.members.insert(user);
+    }
+
+    /// The guest has heard that a player is gone. Its document goes too.
+    pub fn remove_member(&mut self, user: u64) {
+        self.members.remove(&user);
+        self.profiles.remove(&user);
+    }
+
+    /// Service calls that have not been answered.
+    pub fn calls(&self) -> &BTreeSet<u64> {
+        &self.calls
+    }
+
+    /// A service call has been made.
+    pub fn add_call(&mut self, token: u64) {
+        self.calls.insert(token);
+    }
+
+    /// A service call has been answered.
+    pub fn remove_call(&mut self, token: u64) {
+        self.calls.remove(&token);
     }
 
     /// Moves the clock on; a clock that was set back stands still instead.
@@ -100,11 +174,6 @@ impl Env {
     pub fn set_profile(&mut self, user: u64, bytes: Arc<[u8]>) {
         self.profiles.insert(user, bytes);
     }
-
-    /// Forgets a player's document.
-    pub fn drop_profile(&mut self, user: u64) -> Option<Arc<[u8]>> {
-        self.profiles.remove(&user)
-    }
 }
 
 #[cfg(test)]
@@ -117,6 +186,20 @@ mod tests {
         let mut env = Env::new(1_234_567);
         let seen: Vec<_> = (0..3).map(|_| env.random()).collect();
         assert_eq!(seen, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn it_comes_back_from_disk_as_it_was() {
+        let mut env = Env::new(7);
+        env.advance(10);
+        env.random();
+        env.add_call(3);
+        env.add_member(1);
+        env.set_profile(1, b"doc"[..].into());
+        let mut back = Env::from_bytes(&env.to_bytes()).unwrap();
+        assert_eq!(format!("{env:?}"), format!("{back:?}"));
+        assert_eq!(env.random(), back.random());
+        assert!(Env::from_bytes(b"").is_none());
     }
 
     #[test]

@@ -107,6 +107,22 @@ impl Records {
         self.inputs = 0;
     }
 
+    /// The records from byte `from` on, as they were written.
+    pub fn since(&self, from: usize) -> &[u8] {
+        &self.bytes[from..]
+    }
+
+    /// Reads records back.
+    ///
+    /// # Errors
+    /// [`InputError`] names the first one that is none.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, InputError> {
+        let mut records = Self { bytes, inputs: 0 };
+        let inputs = records.iter().try_fold(0, |count, read| read.map(|_| count + 1))?;
+        records.inputs = inputs;
+        Ok(records)
+    }
+
     /// Appends an input.
     pub fn push(&mut self, at_ms: u64, input: &Input<'_>) {
         self.inputs += 1;

@@ -373,18 +373,15 @@ fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let named = |name: Option<&str>| name.map_or_else(|| "?".into(), demangle);
     let mut frames = Vec::new();
     for frame in backtrace.frames() {
-        let symbols = frame.symbols();
-        for symbol in symbols {
-            let name = symbol.name().map(demangle).unwrap_or_else(|| "?".into());
-            match (symbol.file(), symbol.line()) {
-                (Some(file), Some(line)) => frames.push(format!("{name} ({}:{line})", short_path(file))),
-                _ => frames.push(name),
-            }
-        }
-        if symbols.is_empty() {
-            frames.push(frame.func_name().map(demangle).unwrap_or_else(|| "?".into()));
+        frames.extend(frame.symbols().iter().map(|symbol| match (symbol.file(), symbol.line()) {
+            (Some(file), Some(line)) => format!("{} ({}:{line})", named(symbol.name()), short_path(file)),
+            _ => named(symbol.name()),
+        }));
+        if frame.symbols().is_empty() {
+            frames.push(named(frame.func_name()));
         }
     }
     frames

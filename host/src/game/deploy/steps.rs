@@ -120,9 +120,7 @@ impl Inner {
             self.set_step(Step::Idle);
             if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
                 // A room that has outgrown its log cannot go back to what it was handed. All rooms or none.
-                let version = live.version;
-                let rooms = self.registry.set_live(Live { version: Arc::clone(&version), fallback: None });
-                ask_all(rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
+                self.gather(&live.version).await;
                 return Err(DeployError::Swap { room: room.to_string(), why: why.clone() });
             }
             self.record(EventKind::RolledBack, &fallback, "by an operator, on probation");

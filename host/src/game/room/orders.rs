@@ -19,6 +19,8 @@ pub(in crate::game) enum Order {
     Swap(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
     /// Go back to an earlier version.
     Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
+    /// Make the present state the base, so that older journal segments can go.
+    Checkpoint,
     /// The present version has proved itself.
     Confirm,
     /// End; the node shuts down.
@@ -43,6 +45,7 @@ impl Room {
                     if self.runs(&to) { Ok(Duration::ZERO) } else { self.change(|room| room.revert(&to)) };
                 let _ = answer.send(result);
             }
+            Order::Checkpoint => self.checkpoint(),
             Order::Confirm => self.sandbox.confirm(),
             Order::Stop => {}
         }

@@ -1,0 +1,123 @@
+//! Birth: a room opens, or comes back from what an earlier process left of it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, warn};
+
+use super::closing::evict;
+use super::{Order, Room};
+use crate::game::registry::{Registry, RoomHandle};
+use crate::game::sandbox::{Sandbox, SwapError};
+use crate::game::services::IN_FLIGHT_MAX;
+use crate::journal::Past;
+use crate::link::{LeaveReason, Up};
+use crate::plugin::{Input, LoadError, Version};
+
+/// Whether the room has opened; `None` while it tries.
+pub(in crate::game) type Opened = watch::Receiver<Option<Result<(), String>>>;
+
+/// What a room is born with.
+pub(in crate::game) struct Birth {
+    pub(in crate::game) handle: RoomHandle,
+    pub(in crate::game) args: Arc<[u8]>,
+    pub(in crate::game) version: Arc<Version>,
+    pub(in crate::game) fallback: Option<Arc<Version>>,
+    /// What an earlier process left of the room.
+    pub(in crate::game) past: Option<Past>,
+    pub(in crate::game) mailbox: mpsc::Receiver<Up>,
+    pub(in crate::game) orders: mpsc::Receiver<Order>,
+    pub(in crate::game) opened: watch::Sender<Option<Result<(), String>>>,
+}
+
+/// Opens the room and runs it to its end.
+pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
+    let Birth { handle, args, version, fallback, past, mut mailbox, orders, opened } = birth;
+    let env = registry.new_env();
+    let open = |version: &Arc<Version>, fallback| {
+        let (world, room, args) = (registry.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
+        Sandbox::open(world, version, fallback, room, args, env.clone())
+    };
+    let restored = past.and_then(|past| restore(&registry, &version, &handle.name, &past));
+    let back = restored.is_some();
+    let sandbox =
+        tokio::task::block_in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
+            Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
+                registry.report(&version, &fault);
+                open(fallback, None)
+            }
+            opened => opened,
+        });
+    match sandbox {
+        Ok(sandbox) => {
+            opened.send_replace(Some(Ok(())));
+            debug!(room = %handle.name, version = %sandbox.version(), "room open");
+            let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
+            let mut room = Room::new(registry, handle.name, sandbox, replies);
+            if back {
+                room.come_back();
+            }
+            room.run(mailbox, orders, answers).await;
+        }
+        Err(error) => {
+            warn!(room = %handle.name, version = %version, %error, "room cannot open");
+            opened.send_replace(Some(Err(error.to_string())));
+            registry.forget(&handle.name);
+            mailbox.close();
+            evict(&registry, &mut mailbox, &handle.name);
+        }
+    }
+}
+
+/// Brings back what an earlier process left. What cannot be brought back is set aside, and the room begins anew.
+fn restore(registry: &Registry, version: &Arc<Version>, name: &Arc<str>, past: &Past) -> Option<Sandbox> {
+    let world = registry.world().clone();
+    let journal = Arc::clone(&world.journal);
+    match tokio::task::block_in_place(|| Sandbox::restore(world, version, Arc::clone(name), past)) {
+        Ok(sandbox) => Some(sandbox),
+        Err(why) => {
+            match journal.set_aside(name, past) {
+                Ok(file) => {
+                    error!(room = %name, %version, %why, file = %file.display(), "room not restored, set aside")
+                }
+                Err(error) => error!(room = %name, %version, %why, %error, "room not restored and lost"),
+            }
+            journal.forget(name);
+            None
+        }
+    }
+}
+
+impl Room {
+    /// A room that has come back: its players are not here any more, and what it waited for will not come.
+    pub(super) fn come_back(&mut self) {
+        let now_ms = self.now();
+        let members: Vec<u64> = self.sandbox.env().members().iter().copied().collect();
+        let calls: Vec<u64> = self.sandbox.env().calls().iter().copied().collect();
+        for user in members {
+            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
+            self.settle(now_ms);
+        }
+        for token in calls {
+            let (status, text) = (tonic::Code::Cancelled as u32, "the node was restarted");
+            self.deliver(now_ms, &Input::Reply { token, status, body: &[], text });
+            self.settle(now_ms);
+        }
+        self.checkpoint();
+    }
+
+    /// The room's state becomes its base.
+    pub(super) fn checkpoint(&mut self) {
+        match tokio::task::block_in_place(|| self.sandbox.checkpoint()) {
+            Ok(()) => {}
+            Err(SwapError::Lost(error)) => self.closing = Some(format!("the room is lost: {error}")),
+            Err(error) => warn!(room = %self.name, %error, "no snapshot"),
+        }
+    }
+
+    /// The node shuts down: what is worth keeping is kept.
+    pub(super) fn last_words(&mut self) {
+        self.checkpoint();
+        self.sandbox.write_inputs();
+    }
+}

@@ -1,0 +1,189 @@
+use std::fs;
+use std::io::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn bounds() -> Bounds {
+    Bounds { segment_bytes: 1 << 20, buffer_bytes: 1 << 20, sync_every: Duration::from_millis(1) }
+}
+
+fn room(name: &str) -> Arc<str> {
+    name.into()
+}
+
+fn open(dir: &Path) -> (Journal, BTreeMap<String, Past>) {
+    Journal::open(dir, bounds()).unwrap()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    files.sort();
+    files
+}
+
+#[test]
+fn rooms_come_back_with_their_last_base_and_what_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, pasts) = open(dir.path());
+    assert!(pasts.is_empty());
+    let (one, two) = (room("home/1"), room("home/2"));
+    journal.base(&one, b"old");
+    journal.inputs(&one, b"dropped");
+    journal.base(&two, b"other");
+    journal.base(&one, b"new");
+    journal.inputs(&one, b"a");
+    journal.inputs(&one, b"b");
+    journal.close();
+    let (journal, pasts) = open(dir.path());
+    assert_eq!(pasts["home/1"], Past { base: b"new".into(), inputs: b"ab".into() });
+    assert_eq!(pasts["home/2"], Past { base: b"other".into(), inputs: Vec::new() });
+    journal.forget(&two);
+    journal.close();
+    let (_, pasts) = open(dir.path());
+    assert_eq!(pasts.keys().collect::<Vec<_>>(), ["home/1"]);
+}
+
+#[test]
+fn old_segments_go_when_every_room_has_a_newer_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Bounds { segment_bytes: 100, ..bounds() };
+    let (journal, _) = Journal::open(dir.path(), small).unwrap();
+    let (busy, idle) = (room("busy"), room("idle"));
+    journal.base(&idle, b"idle");
+    for _ in 0..50 {
+        journal.base(&busy, &[7; 60]);
+    }
+    assert_eq!(journal.stale(), [Arc::clone(&idle)]);
+    journal.base(&idle, b"idle again");
+    assert!(journal.stale().is_empty());
+    journal.close();
+    assert!(segments(dir.path()).len() <= 2, "{:?}", segments(dir.path()));
+    let (_, pasts) = Journal::open(dir.path(), small).unwrap();
+    assert_eq!(pasts["idle"].base, b"idle again");
+    assert_eq!(pasts["busy"].base, [7; 60]);
+}
+
+#[test]
+fn a_torn_end_is_dropped_and_damage_in_the_middle_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    journal.base(&room("a"), b"base");
+    journal.inputs(&room("a"), b"one");
+    journal.close();
+    let path = segments(dir.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+
+    for cut in 1..8 {
+        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let (journal, pasts) = open(dir.path());
+        assert_eq!(pasts["a"], Past { base: b"base".into(), inputs: Vec::new() }, "{cut} bytes cut off");
+        // Life goes on in another segment, and the cut is no damage later.
+        journal.inputs(&room("a"), b"two");
+        drop(journal);
+        assert_eq!(open(dir.path()).1["a"].inputs, b"two");
+        fs::remove_file(segments(dir.path()).pop().unwrap()).unwrap();
+    }
+    fs::write(&path, &whole).unwrap();
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0; 100]).unwrap();
+    assert_eq!(open(dir.path()).1["a"].inputs, b"one");
+
+    let mut damaged = whole.clone();
+    damaged[20] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let text = Journal::open(dir.path(), bounds()).map(|_| ()).unwrap_err().to_string();
+    assert!(text.contains("is damaged at byte 8") && text.contains("checksum"), "{text}");
+}
+
+#[test]
+fn a_second_process_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, _) = open(dir.path());
+    let text = Journal::open(dir.path(), bounds()).map(|_| ()).unwrap_err().to_string();
+    assert!(text.contains("another node"), "{text}");
+}
+
+#[tokio::test]
+async fn a_full_buffer_makes_rooms_wait_until_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), Bounds { buffer_bytes: 1, ..bounds() }).unwrap();
+    for _ in 0..100 {
+        journal.inputs(&room("a"), &[0; 1000]);
+        tokio::time::timeout(Duration::from_secs(10), journal.space()).await.unwrap();
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Base(u8, Vec<u8>),
+    Inputs(u8, Vec<u8>),
+    Forget(u8),
+    Reopen,
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..50);
+    prop_oneof![
+        3 => (0..4u8, bytes()).prop_map(|(room, bytes)| Op::Base(room, bytes)),
+        6 => (0..4u8, bytes()).prop_map(|(room, bytes)| Op::Inputs(room, bytes)),
+        1 => (0..4u8).prop_map(Op::Forget),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_journal_remembers_like_a_map(ops in prop::collection::vec(any_op(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Bounds { segment_bytes: 200, ..bounds() };
+        let mut journal = Journal::open(dir.path(), small).unwrap().0;
+        let mut model: BTreeMap<String, Past> = BTreeMap::new();
+        for op in ops.into_iter().chain([Op::Reopen]) {
+            match op {
+                Op::Base(at, bytes) => {
+                    journal.base(&room(&at.to_string()), &bytes);
+                    model.insert(at.to_string(), Past { base: bytes, inputs: Vec::new() });
+                }
+                Op::Inputs(at, bytes) => {
+                    // A room says nothing before its first base.
+                    if let Some(past) = model.get_mut(&at.to_string()) {
+                        journal.inputs(&room(&at.to_string()), &bytes);
+                        past.inputs.extend(bytes);
+                    }
+                }
+                Op::Forget(at) => {
+                    journal.forget(&room(&at.to_string()));
+                    model.remove(&at.to_string());
+                }
+                Op::Reopen => {
+                    drop(journal);
+                    let (reopened, pasts) = Journal::open(dir.path(), small).unwrap();
+                    prop_assert_eq!(&pasts, &model);
+                    journal = reopened;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_or_a_dropped_end_and_never_a_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path());
+        for step in 0..5u8 {
+            journal.base(&room("a"), &[step; 20]);
+            journal.inputs(&room("a"), &[step; 10]);
+        }
+        journal.close();
+        let path = segments(dir.path()).pop().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        fs::write(&path, bytes).unwrap();
+        let opened = Journal::open(dir.path(), bounds());
+        prop_assert!(opened.is_ok() || opened.is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! Writer: the thread that brings a journal to disk.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::segment::{Segments, at};
+use super::{JournalError, Shared};
+
+/// How long the writer lets records gather: one write then serves many of them. What gathers is what the death of the
+/// process loses.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// How long to wait before a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Tries of a journal that is closing; then what waits is given up, loudly.
+const LAST_TRIES: u32 = 3;
+
+pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Result<JoinHandle<()>, JournalError> {
+    let path = segments.path(0);
+    let writer = Writer { shared, segments, file: None, unsynced: None };
+    std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(at(&path))
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    segments: Segments,
+    file: Option<(u64, File)>,
+    /// Since when something is written but not synced.
+    unsynced: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let (queue, needed, closed) = self.wait();
+            let bytes: usize = queue.iter().map(|(_, buffer)| buffer.len()).sum();
+            self.write_all(queue, closed);
+            let mut state = self.shared.lock();
+            state.queued -= bytes;
+            let more = !state.queue.is_empty();
+            drop(state);
+            self.shared.space.notify_waiters();
+            if self.sync_if_due(closed) {
+                // Everything that `needed` was computed from is on disk now.
+                if let Err(error) = self.segments.remove_below(needed) {
+                    warn!(%error, "old segment not removed");
+                }
+            }
+            if closed && !more {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to write or to sync. Returns it, the oldest segment that is needed once it is written, and
+    /// whether the journal is closing.
+    fn wait(&self) -> (VecDeque<(u64, Vec<u8>)>, u64, bool) {
+        let mut state = self.shared.lock();
+        while state.queue.is_empty() && !state.closed {
+            let Some(since) = self.unsynced else {
+                state = self.shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = self.shared.bounds.sync_every.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if !state.queue.is_empty() && !state.closed {
+            drop(state);
+            std::thread::sleep(GATHER);
+            state = self.shared.lock();
+        }
+        let needed = state.bases.values().copied().min().unwrap_or(state.segment);
+        (std::mem::take(&mut state.queue), needed, state.closed)
+    }
+
+    fn write_all(&mut self, queue: VecDeque<(u64, Vec<u8>)>, closed: bool) {
+        for (segment, buffer) in queue {
+            let mut written = 0;
+            let mut tries = 0;
+            while let Err(error) = self.write(segment, &buffer, &mut written) {
+                tries += 1;
+                if closed && tries == LAST_TRIES {
+                    error!(%error, lost_bytes = buffer.len() - written, "journal not written, rooms may be lost");
+                    return;
+                }
+                if tries == 1 {
+                    error!(%error, waiting_bytes = buffer.len() - written, "journal not written, trying again");
+                }
+                std::thread::sleep(RETRY);
+            }
+            if tries > 0 {
+                info!(tries, "journal written again");
+            }
+        }
+    }
+
+    /// Writes on from where the last try ended, so that no record is doubled or torn in the middle.
+    fn write(&mut self, segment: u64, buffer: &[u8], written: &mut usize) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some((number, file)) if *number == segment => file,
+            old => {
+                if let Some((_, file)) = old {
+                    file.sync_data()?;
+                }
+                let file = self.segments.create(segment)?;
+                &mut old.insert((segment, file)).1
+            }
+        };
+        while *written < buffer.len() {
+            match file.write(&buffer[*written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    /// Syncs if it is time; true if everything written is on disk.
+    fn sync_if_due(&mut self, now: bool) -> bool {
+        let Some(since) = self.unsynced else { return false };
+        if !now && since.elapsed() < self.shared.bounds.sync_every {
+            return false;
+        }
+        let Some((number, file)) = &self.file else { return false };
+        if let Err(error) = file.sync_data() {
+            // What the system has dropped after a failed sync cannot be asked for again.
+            error!(segment = *number, %error, "journal not synced: a power cut would lose its end");
+        }
+        self.unsynced = None;
+        true
+    }
+}
