@@ -17,7 +17,7 @@ use super::{JournalError, Shared};
 const GATHER: Duration = Duration::from_millis(1);
 
 /// How long to wait before a write that failed is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Tries of a journal that is closing; then what waits is given up, loudly.
 const LAST_TRIES: u32 = 3;
@@ -41,7 +41,7 @@ impl Writer {
         loop {
             let (queue, needed, closed) = self.wait();
             let bytes: usize = queue.iter().map(|(_, buffer)| buffer.len()).sum();
-            self.write_all(queue, closed);
+            self.write_all(queue);
             let mut state = self.shared.lock();
             state.queued -= bytes;
             let more = !state.queue.is_empty();
@@ -83,13 +83,14 @@ impl Writer {
         (std::mem::take(&mut state.queue), needed, state.closed)
     }
 
-    fn write_all(&mut self, queue: VecDeque<(u64, Vec<u8>)>, closed: bool) {
+    fn write_all(&mut self, queue: VecDeque<(u64, Vec<u8>)>) {
         for (segment, buffer) in queue {
             let mut written = 0;
-            let mut tries = 0;
+            let (mut tries, mut last_tries) = (0, 0);
             while let Err(error) = self.write(segment, &buffer, &mut written) {
                 tries += 1;
-                if closed && tries == LAST_TRIES {
+                last_tries += u32::from(self.shared.lock().closed);
+                if last_tries == LAST_TRIES {
                     error!(%error, lost_bytes = buffer.len() - written, "journal not written, rooms may be lost");
                     return;
                 }
