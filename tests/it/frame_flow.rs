@@ -199,3 +199,32 @@ async fn operators_find_health_and_metrics_on_the_admin_port() {
     let status = status.into_inner();
     assert_eq!((status.sessions, status.rooms, status.listen), (1, 1, world.listen()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_on_from_room_to_room_loses_nothing() {
+    let world = World::start(&guests().ledger).await;
+    let mut alice = world.client("alice").await;
+    // Each room finds the way on among what came along with the player: it moves it while it is still arriving.
+    let mut visits = std::collections::BTreeMap::new();
+    let mut seq = 0;
+    for turn in 0..200 {
+        let mut expected = Vec::new();
+        for step in 0..5 {
+            let room = format!("room/{}", (turn + step) % 5);
+            let mut target = hotseat_packet::Writer::new();
+            target.string(&room).unwrap();
+            alice.queue(ledger::MOVE, target.as_bytes()).unwrap();
+            seq += 1;
+            alice.queue(ledger::COUNT, &u32::to_be_bytes(seq)).unwrap();
+            *visits.entry(room).or_insert(0u32) += 1;
+            expected.push(seq);
+        }
+        alice.flush().await.unwrap();
+        for seq in expected {
+            assert_eq!(alice.expect(ledger::COUNTED).await.unwrap()[..4], seq.to_be_bytes());
+            assert_eq!(alice.expect(ledger::CLOSED).await.unwrap(), seq.to_be_bytes());
+        }
+    }
+    world.counted("hotseat_players", 1).await;
+    assert_eq!(world.metric("hotseat_frames_stale_total").await, 0);
+}

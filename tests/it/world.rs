@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hotseat::app::{App, DeployError, DeployReport, GAME_LOGIC, StartError};
-use hotseat::config::Config;
+use hotseat::config::{Config, LogFormat};
 use hotseat::proto::ADMIN_MESSAGE_MAX_BYTES;
 use hotseat::proto::admin::admin_client::AdminClient;
 use hotseat::proto::admin::{Event, HistoryRequest, ListPluginsRequest, Plugin};
@@ -64,6 +64,11 @@ impl World {
     }
 
     async fn run(config: Config, dir: TempDir) -> Result<Self, StartError> {
+        // With RUST_LOG set, and --nocapture, a failing test can be watched.
+        if let Ok(filter) = std::env::var("RUST_LOG") {
+            // Only the first node of a run sets the logger up, for all.
+            let _ = hotseat::telemetry::log::init(&filter, LogFormat::Text);
+        }
         take_compiled(&config.data_dir);
         let app = App::start(config.clone()).await?;
         keep_compiled(&config.data_dir);

@@ -88,7 +88,14 @@ impl Outbox {
 
     /// Tells the session something; see [`Signal`]. False if it is closing and will not hear it.
     pub fn signal(&self, signal: Signal) -> bool {
+        self.signal_after(signal, || ())
+    }
+
+    /// As [`Self::signal`], but does `first` before the session can hear it and lets nobody else tell the session
+    /// anything in between: what `first` causes comes behind the signal. `first` must not use this outbox.
+    pub fn signal_after(&self, signal: Signal, first: impl FnOnce()) -> bool {
         let mut inner = self.lock();
+        first();
         if inner.shut {
             return false;
         }

@@ -3,12 +3,23 @@
 use std::sync::Arc;
 
 use hotseat_packet::code;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit};
 use tracing::warn;
 
 use super::{CreateError, Present, Registry};
 use crate::game::room::Target;
-use crate::link::{Attach, AttachError, Close, Frames, LeaveReason, Player, Signal, Up, Uplink, UserId};
+use crate::link::{
+    Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Signal, Up, Uplink, UserId,
+};
+
+/// Where a player is about to sit down, with space in the room's mailbox for it.
+struct Place {
+    player: Player,
+    backlog: Vec<Frames>,
+    profile: Option<Arc<[u8]>>,
+    uplink: Uplink,
+    permit: OwnedPermit<Up>,
+}
 
 impl Registry {
     /// Answers the agent until its end of the link is gone.
@@ -29,8 +40,8 @@ impl Registry {
         if let Some(older) = older {
             self.replace(player.user, older).await;
         }
-        match self.seat(player, Vec::new(), None).await {
-            Ok(uplink) => Ok(uplink),
+        match self.place(player, Vec::new(), None).await {
+            Ok(place) => Ok(self.sit(place, None).0),
             Err(error) => {
                 self.left(user, session);
                 Err(error)
@@ -52,13 +63,13 @@ impl Registry {
         }
     }
 
-    /// Puts a player into its home room, or another one.
-    async fn seat(
+    /// Finds a player a place in its home room, or another one.
+    async fn place(
         self: &Arc<Self>,
         player: Player,
         backlog: Vec<Frames>,
         room: Option<String>,
-    ) -> Result<Uplink, AttachError> {
+    ) -> Result<Place, AttachError> {
         let user = player.user.0;
         let room = room.unwrap_or_else(|| self.home_of(user));
         let handle = self.open(&room, &[]).map_err(|error| match error {
@@ -74,17 +85,33 @@ impl Registry {
         }
         let registry = Arc::clone(self);
         let profile = tokio::task::spawn_blocking(move || registry.profiles.get(user)).await.ok().flatten();
-        let session = player.session;
-        let join = Up::Join { player, backlog, profile };
-        if handle.mailbox.send(join).await.is_err() {
+        let uplink = Uplink { room: handle.name, mailbox: handle.mailbox };
+        let Ok(permit) = uplink.mailbox.clone().reserve_owned().await else {
             return Err(AttachError::Closed { room, why: "it has just been closed".into() });
-        }
+        };
+        Ok(Place { player, backlog, profile, uplink, permit })
+    }
+
+    /// Lets a player sit down; `tell` is a session that has waited for the end of a move. Whether it has heard.
+    fn sit(&self, place: Place, tell: Option<&Outbox>) -> (Uplink, bool) {
+        let Place { player, backlog, profile, uplink, permit } = place;
+        let (user, session) = (player.user.0, player.session);
+        let join = || drop(permit.send(Up::Join { player, backlog, profile }));
+        let heard = match tell {
+            // The room may move the player on at once: the session must hear of this move before it hears of that
+            // one, and send nothing there before the room knows the player.
+            Some(outbox) => outbox.signal_after(Signal::Moved(uplink.clone()), join),
+            None => {
+                join();
+                false
+            }
+        };
         if let Some(present) = self.users().get_mut(&user)
             && present.session == session
         {
-            present.mailbox = Some(handle.mailbox.clone());
+            present.mailbox = Some(uplink.mailbox.clone());
         }
-        Ok(Uplink { room: handle.name, mailbox: handle.mailbox })
+        (uplink, heard)
     }
 
     /// Carries a player to another room, or home if that one is gone. If the session has ended meanwhile (`gone`),
@@ -109,21 +136,20 @@ impl Registry {
                 Target::Room(_) | Target::Home => None,
             };
             let there = room.is_some();
-            let mut seated = registry.seat(player.clone(), backlog.clone(), room).await;
-            if there && seated.is_err() {
-                seated = registry.seat(player, backlog, None).await;
+            let mut place = registry.place(player.clone(), backlog.clone(), room).await;
+            if there && place.is_err() {
+                place = registry.place(player, backlog, None).await;
             }
-            match (seated, gone) {
-                (Ok(uplink), gone) => {
-                    let mailbox = uplink.mailbox.clone();
-                    let heard = gone.is_none() && outbox.signal(Signal::Moved(uplink));
+            match place {
+                Ok(place) => {
+                    let (uplink, heard) = registry.sit(place, gone.is_none().then_some(&*outbox));
                     if !heard {
                         // The session has ended on the way: nobody else will tell the room.
                         let reason = gone.unwrap_or(LeaveReason::Lost);
-                        let _ = mailbox.send(Up::Leave { user, session, reason }).await;
+                        let _ = uplink.mailbox.send(Up::Leave { user, session, reason }).await;
                     }
                 }
-                (Err(error), _) => {
+                Err(error) => {
                     warn!(%user, %from, %error, "no room for a player who had to move");
                     outbox.close(Close {
                         leave: LeaveReason::Closed,

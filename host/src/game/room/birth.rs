@@ -64,7 +64,7 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
             opened.send_replace(Some(Err(error.to_string())));
             registry.forget(&handle.name);
             mailbox.close();
-            evict(&registry, &mut mailbox, &handle.name);
+            evict(&registry, &mut mailbox, &handle.name).await;
         }
     }
 }

@@ -28,7 +28,8 @@ impl Room {
             }
         }
         mailbox.close();
-        while let Ok(up) = mailbox.try_recv() {
+        // Who has been promised space still uses it.
+        while let Ok(Some(up)) = tokio::time::timeout(CLOSING, mailbox.recv()).await {
             self.pass_on(up);
         }
         // Sessions that have not fenced by now find the mailbox closed, and what they hold goes along with them.
@@ -58,8 +59,8 @@ impl Room {
 }
 
 /// Sends whoever still comes to a room that is gone to their home rooms.
-pub(super) fn evict(registry: &Arc<Registry>, mailbox: &mut mpsc::Receiver<Up>, name: &Arc<str>) {
-    while let Ok(up) = mailbox.try_recv() {
+pub(super) async fn evict(registry: &Arc<Registry>, mailbox: &mut mpsc::Receiver<Up>, name: &Arc<str>) {
+    while let Ok(Some(up)) = tokio::time::timeout(CLOSING, mailbox.recv()).await {
         if let Up::Join { player, backlog, .. } = up {
             registry.send_home(player, backlog, name);
         }
