@@ -41,7 +41,7 @@ const ATTACHING: usize = 1024;
 /// Fault reports that may wait for the deployer; one is enough to act on.
 const FAULTS: usize = 64;
 
-/// Bounds of the rooms' journal. Records are synced as often as the default of the manifest's `fsync_ms` says.
+/// Bounds of the rooms' journal. Once a plugin is live its manifest's `fsync_ms` says how often records are synced.
 const JOURNAL: journal::Bounds = journal::Bounds {
     segment_bytes: journal::SEGMENT_BYTES,
     buffer_bytes: journal::BUFFER_BYTES,

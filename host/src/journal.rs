@@ -10,6 +10,7 @@ mod writer;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     bounds: Bounds,
+    /// What the bounds began with, or what has been asked for since; microseconds.
+    sync_every_us: AtomicU64,
     state: Mutex<State>,
     work: Condvar,
     space: Notify,
@@ -114,10 +117,23 @@ impl Journal {
             bases,
             closed: false,
         };
-        let shared =
-            Arc::new(Shared { bounds, state: Mutex::new(state), work: Condvar::new(), space: Notify::new() });
+        let shared = Arc::new(Shared {
+            bounds,
+            sync_every_us: AtomicU64::default(),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            space: Notify::new(),
+        });
         let writer = writer::start(Arc::clone(&shared), segments)?;
-        Ok((Self { dir: dir.to_owned(), shared, writer: Mutex::new(Some(writer)) }, pasts))
+        let journal = Self { dir: dir.to_owned(), shared, writer: Mutex::new(Some(writer)) };
+        journal.sync_every(bounds.sync_every);
+        Ok((journal, pasts))
+    }
+
+    /// Syncs so often from now on.
+    pub fn sync_every(&self, period: Duration) {
+        let period = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
+        self.shared.sync_every_us.store(period, Ordering::Relaxed);
     }
 
     /// Appends a room's base: what was written of it before is of no more use.
@@ -204,6 +220,10 @@ impl Drop for Journal {
 }
 
 impl Shared {
+    fn sync_every(&self) -> Duration {
+        Duration::from_micros(self.sync_every_us.load(Ordering::Relaxed))
+    }
+
     /// Wakes the writer if it may sleep. One that works looks again by itself.
     fn wake(&self, was_idle: bool) {
         if was_idle {

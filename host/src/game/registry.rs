@@ -5,6 +5,7 @@ mod seating;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
@@ -183,6 +184,8 @@ impl Registry {
 
     /// Sets what new rooms run and returns the rooms that are open, so that none is missed in between.
     pub(super) fn set_live(&self, live: Live) -> Vec<RoomHandle> {
+        let fsync_ms = live.version.manifest().limits.fsync_ms;
+        self.world.journal.sync_every(Duration::from_millis(fsync_ms.into()));
         let mut rooms = self.rooms();
         rooms.live = Some(live);
         rooms.open.values().cloned().collect()

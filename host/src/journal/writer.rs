@@ -68,7 +68,7 @@ impl Writer {
                 state = self.shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let left = self.shared.bounds.sync_every.saturating_sub(since.elapsed());
+            let left = self.shared.sync_every().saturating_sub(since.elapsed());
             if left.is_zero() {
                 break;
             }
@@ -132,7 +132,7 @@ impl Writer {
     /// Syncs if it is time; true if everything written is on disk.
     fn sync_if_due(&mut self, now: bool) -> bool {
         let Some(since) = self.unsynced else { return false };
-        if !now && since.elapsed() < self.shared.bounds.sync_every {
+        if !now && since.elapsed() < self.shared.sync_every() {
             return false;
         }
         let Some((number, file)) = &self.file else { return false };
