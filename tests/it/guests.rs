@@ -1,5 +1,6 @@
 //! Guests: every plugin the tests deploy, built from source once a run.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -38,7 +39,16 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// Nobody else who runs these tests has the lock of that name until it is dropped.
+pub(crate) fn lock(name: &str) -> File {
+    let file = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)).unwrap();
+    file.lock().unwrap();
+    file
+}
+
 fn build_all() -> Result<Guests, String> {
+    // Two versions of a crate have one file name between them, as cargo leaves them.
+    let _lock = lock("guests.lock");
     let toolchain = Toolchain::find(&mut |_| {}).map_err(|error| error.to_string())?;
     let one = |dir: &str, feature: Option<&str>, major| {
         let options = BuildOptions {

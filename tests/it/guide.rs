@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use hotseat_client::Client;
 use hotseat_packet::Reader;
 
-use crate::guests::{guests, root};
+use crate::guests::{guests, lock, root};
 use crate::process::{Process, hotseat, run, tool};
 use crate::world::{World, ask};
 
@@ -86,6 +86,7 @@ async fn add(client: &mut Client, points: u8) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_nothing_to_a_rule_of_ones_own_in_a_running_game() {
+    let _lock = tokio::task::block_in_place(|| lock("guide.lock"));
     let dir = place().join("my-game");
     if dir.exists() {
         std::fs::remove_dir_all(&dir).unwrap();
@@ -139,6 +140,7 @@ fn a_name_or_place_that_will_not_do_is_refused() {
 
 #[test]
 fn a_crate_that_does_not_compile_says_so_with_the_compilers_words() {
+    let _lock = lock("guide.lock");
     let dir = place().join("broken");
     if dir.exists() {
         std::fs::remove_dir_all(&dir).unwrap();
