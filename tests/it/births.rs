@@ -19,12 +19,12 @@ async fn with_mode(plugin: &Artefact, mode: &str) -> World {
 
 /// A deployment of `next` fails with these words; the version before plays on.
 async fn refused(world: &World, next: &Artefact, words: &[&str]) {
-    let before = (world.live().await, world.metric("hotseat_rooms").await);
+    let before = (world.live().await, world.plugin().await.rooms);
     let error = world.deploy(next).await.unwrap_err().to_string();
     for word in words {
         assert!(error.contains(word), "{error:?} does not name {word:?}");
     }
-    assert_eq!((world.live().await, world.metric("hotseat_rooms").await), before);
+    assert_eq!((world.live().await, world.plugin().await.rooms), before);
     let last = world.events().await.pop().unwrap();
     assert_eq!((last.kind.as_str(), last.reason), ("refused", error));
 }
