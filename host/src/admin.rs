@@ -1,5 +1,6 @@
 //! Admin: the operator's door. gRPC and, on the same port, `/metrics`, `/healthz` and `/readyz` over HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +8,12 @@ use std::time::Instant;
 
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::error;
 
-use crate::game::artefacts::Event as GameEvent;
-use crate::game::deploy::{DeployError, DeployReport, Deployer, Step};
+use crate::actor::artefacts::Event as PluginEvent;
+use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step};
 use crate::game::registry::Registry;
 use crate::plugin;
 use crate::proto::admin::admin_server::{Admin, AdminServer};
@@ -33,8 +33,8 @@ pub struct Node {
     pub sessions: Arc<AtomicU64>,
     /// The rooms.
     pub registry: Arc<Registry>,
-    /// The plugin's deployer.
-    pub deployer: Deployer,
+    /// The plugins' deployers, by name.
+    pub deployers: BTreeMap<String, Deployer>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -61,24 +61,36 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
     }
 }
 
-/// Serves the standard health service to other services until `stop` fires.
-pub async fn serve_health(listener: TcpListener, stop: CancellationToken) {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    let server = tonic::transport::Server::builder().add_service(health);
-    let incoming = TcpListenerStream::new(listener);
-    if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
-        error!(%error, "the gRPC server has failed");
+impl Node {
+    fn named(&self, name: &str) -> Result<&Deployer, Status> {
+        self.deployers.get(name).ok_or_else(|| {
+            let error = DeployError::Unknown(name.to_owned());
+            let known: Vec<_> = self.deployers.keys().map(String::as_str).collect();
+            Status::not_found(format!("{error}; it has {}", known.join(", ")))
+        })
     }
 }
 
 impl Node {
-    fn named(&self, name: &str) -> Result<&Deployer, Status> {
-        if name == self.deployer.name() {
-            return Ok(&self.deployer);
-        }
-        let error = DeployError::Unknown(name.to_owned());
-        Err(Status::not_found(format!("{error}; it has {}", self.deployer.name())))
+    fn plugin(&self, deployer: &Deployer) -> Option<proto::Plugin> {
+        let crew = deployer.crew();
+        let live = crew.live()?;
+        let game = Arc::ptr_eq(crew, self.registry.crew());
+        // A probation that has ended by itself needs no word from the deployer.
+        let step = match deployer.step() {
+            Step::Probation if live.fallback.is_none() => Step::Idle,
+            step => step,
+        };
+        Some(proto::Plugin {
+            name: crew.plugin().to_owned(),
+            world: live.version.manifest().world.clone(),
+            live: Some(version(&live.version)),
+            previous: deployer.previous().map(|event| event_version(&event)),
+            rooms: crew.len() as u64,
+            players: if game { self.registry.population().1 as u64 } else { 0 },
+            state: step.name().to_owned(),
+            traps: crew.faults(),
+        })
     }
 }
 
@@ -100,24 +112,8 @@ impl Admin for Node {
         &self,
         _: Request<proto::ListPluginsRequest>,
     ) -> Result<Response<proto::ListPluginsReply>, Status> {
-        let live = self.registry.live().ok_or_else(|| Status::unavailable("no plugin is live"))?;
-        let (rooms, players) = self.registry.population();
-        // A probation that has ended by itself needs no word from the deployer.
-        let step = match self.deployer.step() {
-            Step::Probation if live.fallback.is_none() => Step::Idle,
-            step => step,
-        };
-        let plugin = proto::Plugin {
-            name: self.deployer.name().to_owned(),
-            world: live.version.manifest().world.clone(),
-            live: Some(version(&live.version)),
-            previous: self.deployer.previous().map(|event| event_version(&event)),
-            rooms: rooms as u64,
-            players: players as u64,
-            state: step.name().to_owned(),
-            traps: self.registry.faults(),
-        };
-        Ok(Response::new(proto::ListPluginsReply { plugins: vec![plugin] }))
+        let plugins = self.deployers.values().filter_map(|deployer| self.plugin(deployer)).collect();
+        Ok(Response::new(proto::ListPluginsReply { plugins }))
     }
 
     async fn deploy(
@@ -160,7 +156,7 @@ fn version(version: &plugin::Version) -> proto::Version {
     }
 }
 
-fn event_version(event: &GameEvent) -> proto::Version {
+fn event_version(event: &PluginEvent) -> proto::Version {
     proto::Version { digest: event.digest.clone(), label: event.label.clone(), size_bytes: event.size_bytes }
 }
 
@@ -182,7 +178,9 @@ fn reply(report: &DeployReport) -> proto::DeployReply {
 fn status(error: &DeployError) -> Status {
     let text = error.to_string();
     match error {
-        DeployError::Version(_) | DeployError::Name { .. } => Status::invalid_argument(text),
+        DeployError::Version(_) | DeployError::Name { .. } | DeployError::World { .. } => {
+            Status::invalid_argument(text)
+        }
         DeployError::Unknown(_) => Status::not_found(text),
         DeployError::Rehearsal(_) | DeployError::Swap { .. } | DeployError::NoPrevious => {
             Status::failed_precondition(text)

@@ -1,35 +1,40 @@
 //! App: a configuration made into a running node.
 
+mod plugins;
+mod settings;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotseat_build::Durability;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::plugins::Common;
+use crate::actor::artefacts::ArtefactError;
+use crate::actor::deploy::Deployer;
+pub use crate::actor::deploy::{DeployError, DeployReport};
+use crate::actor::metrics::ActorMetrics;
+use crate::actor::{ServiceError, Services, keep};
 use crate::admin::{self, Node};
-use crate::agent::{Agent, AgentConfig, AgentError, Authenticator, KeyError, Rate, Rates};
-use crate::config::{Auth, Config, Durable, Role};
-use crate::game::artefacts::{ArtefactError, Artefacts};
-use crate::game::deploy::Deployer;
-pub use crate::game::deploy::{DeployError, DeployReport};
+use crate::agent::{Agent, AgentError, KeyError};
+use crate::config::{Config, Role};
 use crate::game::metrics::GameMetrics;
-use crate::game::registry::{Bounds, Parts, Registry};
-use crate::game::{ProfileError, Profiles, ServiceError, Services, World};
-use crate::journal::{self, Journal, JournalError};
+use crate::game::registry::{Parts, Registry};
+use crate::game::{ProfileError, Profiles};
+use crate::journal::{self, Journal, JournalError, Past};
 use crate::link;
 use crate::plugin::{Engine, EngineError};
+use crate::service::metrics::ServiceMetrics;
+use crate::service::{self, Door, Plane, PlaneParts, ShardsError};
 use crate::snowflake::Generator;
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
-/// The name under which rooms are played. Other worlds get names of their own when there are hosts for them.
+/// The name under which rooms are played. Plugins of all other names serve gRPC.
 pub const GAME_LOGIC: &str = "game-logic";
 
 /// The most memory that any manifest may ask for; what the engine's pool is cut for.
@@ -37,9 +42,6 @@ const MEMORY_MAX: usize = 4 << 30;
 
 /// Attach requests that may wait for the game side.
 const ATTACHING: usize = 1024;
-
-/// Fault reports that may wait for the deployer; one is enough to act on.
-const FAULTS: usize = 64;
 
 /// Bounds of the rooms' journal. Once a plugin is live its manifest's `fsync_ms` says how often records are synced.
 const JOURNAL: journal::Bounds = journal::Bounds {
@@ -58,7 +60,9 @@ pub struct App {
     agent: JoinHandle<()>,
     servers: Vec<JoinHandle<()>>,
     registry: Arc<Registry>,
-    deployer: Deployer,
+    plane: Arc<Plane>,
+    journal: Arc<Journal>,
+    deployers: BTreeMap<String, Deployer>,
 }
 
 /// Where a node listens, with the ports the system chose.
@@ -117,9 +121,12 @@ pub enum StartError {
     /// A service address.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// A plugin under a name no world of this version has.
-    #[error("plugin {0:?}: this version runs one plugin, named {GAME_LOGIC}")]
-    PluginName(String),
+    /// The shards of a service.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+    /// More than one plugin declares a gRPC service.
+    #[error("gRPC services declared by more than one plugin: {0}")]
+    Doubled(String),
     /// A plugin file cannot be read.
     #[error("plugin {name}: {path}")]
     PluginFile {
@@ -140,7 +147,7 @@ pub enum StartError {
     #[error("plugin {name}: {source}")]
     Plugin {
         /// The plugin's name.
-        name: &'static str,
+        name: String,
         /// Why.
         source: DeployError,
     },
@@ -153,7 +160,7 @@ pub enum StartError {
 }
 
 impl App {
-    /// Starts a node: plugin compiled, all addresses bound, ready for clients when this returns.
+    /// Starts a node: plugins compiled, all addresses bound, ready for clients when this returns.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -163,43 +170,76 @@ impl App {
         let data_dir = config.data_dir.clone();
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        let wanted = plugins::wanted(&config)?;
         let metrics = Arc::new(Metrics::new()?);
-        let game_metrics = GameMetrics::register(&metrics.registry)
-            .map_err(|error| StartError::GameMetrics(error.to_string()))?;
+        let failed = |error: prometheus::Error| StartError::GameMetrics(error.to_string());
+        let actor_metrics = ActorMetrics::register(&metrics.registry).map_err(failed)?;
+        let game_metrics = GameMetrics::register(&metrics.registry).map_err(failed)?;
+        let service_metrics = ServiceMetrics::register(&metrics.registry).map_err(failed)?;
 
-        let rooms = u32::try_from(config.max_rooms).unwrap_or(u32::MAX);
-        let engine = Engine::start(data_dir.join("cache"), rooms, MEMORY_MAX)?;
-        let (faults, reports) = mpsc::channel(FAULTS);
+        let services = wanted.len() - 1;
+        let actors = u32::try_from(config.max_rooms + services * config.shards).unwrap_or(u32::MAX);
+        let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
         let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
+        let journal = Arc::new(journal);
+        let grpc = bind("grpc_listen", config.grpc_listen).await?;
+        let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
+        let services = Services::new(
+            &settings::services(&config, own, grpc.1),
+            Duration::from_millis(config.service_timeout_ms),
+            actor_metrics.service_calls.clone(),
+        )?;
+        let common = Common {
+            config: &config,
+            engine,
+            journal: Arc::clone(&journal),
+            ids: Arc::new(Generator::new(0)),
+            metrics: actor_metrics,
+        };
+        let mut plane = Plane::new(PlaneParts {
+            data_dir: data_dir.clone(),
+            bounds: settings::plane_bounds(&config),
+            metrics: service_metrics,
+            services: services.clone(),
+        });
+        let mut pasts = by_plugin(pasts);
+        let mut games = None;
+        let (mut deployers, mut watches) = (BTreeMap::new(), Vec::new());
+        for plugin in wanted {
+            let (name, game) = (plugin.name.clone(), plugin.is_game());
+            let started = common.start(plugin).await?;
+            watches.push(tokio::spawn(started.deployer.clone().watch(started.reports)));
+            deployers.insert(name.clone(), started.deployer);
+            if game {
+                games = Some(started.crew);
+            } else {
+                plane.add(started.crew, pasts.remove(&name).unwrap_or_default()).await?;
+            }
+        }
+        let doubled = plane.doubled();
+        if !doubled.is_empty() {
+            return Err(StartError::Doubled(doubled.join(", ")));
+        }
+        let plane = Arc::new(plane);
         let registry = Registry::new(Parts {
-            world: world(&config, journal),
-            bounds: bounds(&config),
-            services: Services::new(
-                &config.service,
-                Duration::from_millis(config.service_timeout_ms),
-                game_metrics.service_calls.clone(),
-            )?,
+            crew: games.expect("the game's plugin is always among the wanted ones"),
+            bounds: settings::bounds(&config),
+            services,
             metrics: game_metrics,
             profiles: Profiles::open(&data_dir)?,
-            faults,
         });
-        let deployer = Deployer::start(
-            GAME_LOGIC,
-            engine,
-            Arc::clone(&registry),
-            Artefacts::open(&data_dir, GAME_LOGIC)?,
-            plugin_file(&config)?,
-            Duration::from_millis(config.probation_ms),
-        )
-        .await
-        .map_err(|source| StartError::Plugin { name: GAME_LOGIC, source })?;
-        registry.restore(pasts).await;
+        registry.restore(pasts.remove(GAME_LOGIC).unwrap_or_default()).await;
+        let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
+        if !strangers.is_empty() {
+            let shards: Vec<_> = strangers.keys().map(String::as_str).collect();
+            warn!(shards = shards.join(" "), "the journal keeps shards of plugins that do not run here");
+        }
 
-        let grpc = bind("grpc_listen", config.grpc_listen).await?;
         let admin = bind("admin_listen", config.admin_listen).await?;
         let (link, requests) = link::link(ATTACHING);
-        let agent =
-            Agent::bind(agent_config(&config), authenticator(&config)?, link, Arc::clone(&metrics)).await?;
+        let agent_config = settings::agent_config(&config);
+        let authenticator = settings::authenticator(&config)?;
+        let agent = Agent::bind(agent_config, authenticator, link, Arc::clone(&metrics)).await?;
         let addrs = Addrs { listen: agent.local_addr(), grpc: grpc.1, admin: admin.1 };
 
         let stop = CancellationToken::new();
@@ -209,18 +249,19 @@ impl App {
             listen: addrs.listen,
             sessions: agent.sessions(),
             registry: Arc::clone(&registry),
-            deployer: deployer.clone(),
+            deployers: deployers.clone(),
             metrics,
         };
-        let servers = vec![
+        let crews = plane.crews().cloned().chain([Arc::clone(registry.crew())]).collect();
+        let mut servers = vec![
             tokio::spawn(admin::serve(admin.0, node, stop.clone())),
-            tokio::spawn(admin::serve_health(grpc.0, stop.clone())),
+            tokio::spawn(service::serve(grpc.0, Door { plane: Arc::clone(&plane) }, stop.clone())),
             tokio::spawn(Arc::clone(&registry).serve(requests)),
-            tokio::spawn(deployer.clone().watch(reports)),
-            tokio::spawn(Arc::clone(&registry).keep()),
+            tokio::spawn(keep(Arc::clone(&journal), crews, strangers)),
         ];
+        servers.extend(watches);
         let agent = tokio::spawn(agent.run(stop.clone()));
-        Ok(Self { addrs, stop, agent, servers, registry, deployer })
+        Ok(Self { addrs, stop, agent, servers, registry, plane, journal, deployers })
     }
 
     /// Where the node listens.
@@ -233,10 +274,8 @@ impl App {
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, name: &str, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
-        if name != self.deployer.name() {
-            return Err(DeployError::Unknown(name.to_owned()));
-        }
-        self.deployer.deploy(artefact).await
+        let deployer = self.deployers.get(name).ok_or_else(|| DeployError::Unknown(name.to_owned()))?;
+        deployer.deploy(artefact).await
     }
 
     /// Ends the node: no new clients, every session told and closed, every room ended, everything written.
@@ -246,15 +285,20 @@ impl App {
             warn!("the agent ended in a panic");
         }
         self.registry.stop().await;
+        self.plane.stop().await;
         for server in self.servers {
             // Those that wait for a sender that lives on are ended here; they hold nothing but the registry.
             server.abort();
             // Aborted, or ended already: either way it is gone.
             let _ = server.await;
         }
-        let registry = self.registry;
+        let (registry, journal) = (self.registry, self.journal);
+        let close = move || {
+            registry.close();
+            journal.close();
+        };
         // Writing what waits blocks.
-        if tokio::task::spawn_blocking(move || registry.close()).await.is_err() {
+        if tokio::task::spawn_blocking(close).await.is_err() {
             warn!("the profile store ended in a panic");
         }
     }
@@ -268,62 +312,14 @@ fn check_roles(config: &Config) -> Result<(), StartError> {
     Err(StartError::Roles(roles.join(", ")))
 }
 
-fn world(config: &Config, journal: Journal) -> World {
-    let settings: BTreeMap<String, String> =
-        config.plugin_config.get(GAME_LOGIC).cloned().unwrap_or_default();
-    World {
-        ids: Arc::new(Generator::new(0)),
-        settings: Arc::new(settings),
-        log_inputs: config.log_inputs,
-        log_bytes: config.log_bytes,
-        journal: Arc::new(journal),
-        durability: match config.durability {
-            Durable::Manifest => None,
-            Durable::None => Some(Durability::None),
-            Durable::Snapshot => Some(Durability::Snapshot),
-            Durable::Journal => Some(Durability::Journal),
-        },
+/// What rooms and shards left in the journal, by plugin.
+fn by_plugin(pasts: BTreeMap<String, Past>) -> BTreeMap<String, BTreeMap<String, Past>> {
+    let mut plugins: BTreeMap<String, BTreeMap<String, Past>> = BTreeMap::new();
+    for (name, past) in pasts {
+        let plugin = Plane::plugin_of(&name).unwrap_or(GAME_LOGIC).to_owned();
+        plugins.entry(plugin).or_default().insert(name, past);
     }
-}
-
-fn bounds(config: &Config) -> Bounds {
-    Bounds {
-        home_rooms: u32::try_from(config.home_rooms).unwrap_or(u32::MAX),
-        max_rooms: config.max_rooms,
-        room_mailbox: config.room_mailbox,
-    }
-}
-
-fn agent_config(config: &Config) -> AgentConfig {
-    let rate = |per_s: u32, burst: u32| Rate {
-        per_s: NonZeroU32::new(per_s).unwrap_or(NonZeroU32::MIN),
-        burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
-    };
-    let rates = Rates {
-        frames: rate(config.frames_per_s, config.frames_burst),
-        bytes: rate(config.bytes_per_s, config.bytes_burst),
-    };
-    AgentConfig {
-        listen: config.listen,
-        max_sessions: config.max_sessions,
-        max_connections_per_addr: config.limits.then_some(config.max_connections_per_addr),
-        login_frame_max_bytes: config.login_frame_max_bytes,
-        frame_max_bytes: config.frame_max_bytes,
-        login_timeout: Duration::from_millis(config.login_timeout_ms),
-        idle_timeout: Duration::from_millis(config.idle_timeout_ms),
-        attach_timeout: ATTACH_TIMEOUT,
-        rates: config.limits.then_some(rates),
-        outbox_max_bytes: config.outbox_max_bytes,
-        grace: Duration::from_millis(config.shutdown_grace_ms),
-    }
-}
-
-fn authenticator(config: &Config) -> Result<Authenticator, KeyError> {
-    match (config.auth, &config.auth_key) {
-        (Auth::Token, Some(path)) => Authenticator::token_from_file(path),
-        (Auth::Token, None) => Authenticator::token(&[]),
-        (Auth::Dev, _) => Ok(Authenticator::Dev),
-    }
+    plugins
 }
 
 async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -331,35 +327,4 @@ async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, Socke
     let listener = TcpListener::bind(addr).await.map_err(error)?;
     let addr = listener.local_addr().map_err(error)?;
     Ok((listener, addr))
-}
-
-/// The artefact to start with: the one the configuration names, else the reference plugin.
-fn plugin_file(config: &Config) -> Result<Arc<[u8]>, StartError> {
-    if let Some(name) = config.plugin.keys().find(|name| *name != GAME_LOGIC) {
-        return Err(StartError::PluginName(name.clone()));
-    }
-    let path = match config.plugin.get(GAME_LOGIC) {
-        Some(path) => path.clone(),
-        None => reference_plugin()?,
-    };
-    let bytes = std::fs::read(&path);
-    let error = |source| StartError::PluginFile { name: GAME_LOGIC.to_owned(), path, source };
-    bytes.map(Into::into).map_err(error)
-}
-
-/// Beside the binary as cargo leaves it, or where a package or container puts it.
-fn reference_plugin() -> Result<PathBuf, StartError> {
-    let file = format!("{GAME_LOGIC}.wasm");
-    let exe = std::env::current_exe().unwrap_or_default();
-    let dir = exe.parent().unwrap_or(Path::new(""));
-    let places = [
-        dir.join("../plugins").join(&file),
-        dir.join("plugins").join(&file),
-        dir.join("../share/hotseat/plugins").join(&file),
-    ];
-    let found = places.iter().find(|path| path.is_file()).cloned();
-    found.ok_or_else(|| {
-        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
-        StartError::NoPlugin(places.join(", "))
-    })
 }

@@ -110,6 +110,18 @@ keys! {
         /// What of a room survives a crash; manifest leaves it to the plugin.
         durability: Durable = Durable::Manifest;
     }
+    "Services" {
+        /// Shards of each service plugin: what serves in parallel. Keep it once there is data.
+        shards: usize = 8, in 1..=256;
+        /// Requests that may wait for a shard; beyond that they are refused with RESOURCE_EXHAUSTED.
+        shard_mailbox: usize = 4096, in 1..=65_536;
+        /// Streams of services that may be open at a time.
+        max_streams: usize = 100_000, in 1..=10_000_000;
+        /// Messages that a stream's client may leave unread; beyond that it is cut.
+        stream_messages: usize = 4096, in 1..=1_000_000;
+        /// Bytes that it may leave unread.
+        stream_max_bytes: usize = 4 * MIB, in 1024..=1024 * MIB;
+    }
     "Logging" {
         /// What is logged: a level, or a filter such as `info,hotseat::agent=debug`.
         log: String = "info".to_owned();

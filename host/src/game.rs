@@ -1,19 +1,11 @@
-//! Game: rooms, who sits where, and which version they run.
+//! Game: rooms, and who sits where.
 //!
-//! A room is a task that owns one sandboxed guest; the [`registry`] knows all rooms and seats players in them;
-//! [`deploy`] replaces the version under live rooms. Knows the agent only through [`crate::link`].
+//! A room is an actor with players; the [`registry`] knows all rooms and seats players in them. Knows the agent only
+//! through [`crate::link`].
 
-pub mod artefacts;
-mod clock;
-pub mod deploy;
 pub mod metrics;
 mod profile;
 pub mod registry;
 mod room;
-mod sandbox;
-mod services;
 
-pub use clock::Clock;
 pub use profile::{ProfileError, Profiles};
-pub use sandbox::World;
-pub use services::{ServiceError, Services};

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::error;
 
 pub use recover::Past;
@@ -72,6 +72,8 @@ pub enum JournalError {
 pub struct Journal {
     dir: PathBuf,
     shared: Arc<Shared>,
+    /// How often each plugin needs its records synced, microseconds.
+    periods: Mutex<BTreeMap<String, u64>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,10 +85,16 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     space: Notify,
+    /// The position up to which everything is on disk.
+    synced: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Bytes appended since the journal was opened: the position of what comes next.
+    appended: u64,
+    /// A segment that could not be synced: what is in it counts as not written.
+    failed: Option<u64>,
     /// What waits to be written, by segment, oldest first.
     queue: VecDeque<(u64, Vec<u8>)>,
     queued: usize,
@@ -110,6 +118,8 @@ impl Journal {
         // The pasts are needed until their rooms have written bases of their own.
         let bases = pasts.keys().map(|room| (Arc::from(room.as_str()), 0)).collect();
         let state = State {
+            appended: 0,
+            failed: None,
             queue: VecDeque::new(),
             queued: 0,
             segment: first,
@@ -119,40 +129,52 @@ impl Journal {
         };
         let shared = Arc::new(Shared {
             bounds,
-            sync_every_us: AtomicU64::default(),
+            sync_every_us: AtomicU64::new(u64::try_from(bounds.sync_every.as_micros()).unwrap_or(u64::MAX)),
             state: Mutex::new(state),
             work: Condvar::new(),
             space: Notify::new(),
+            synced: watch::Sender::new(0),
         });
         let writer = writer::start(Arc::clone(&shared), segments)?;
-        let journal = Self { dir: dir.to_owned(), shared, writer: Mutex::new(Some(writer)) };
-        journal.sync_every(bounds.sync_every);
-        Ok((journal, pasts))
+        let writer = Mutex::new(Some(writer));
+        Ok((Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer }, pasts))
     }
 
-    /// Syncs so often from now on.
-    pub fn sync_every(&self, period: Duration) {
+    /// `who` needs its records synced so often from now on; who needs it most often decides.
+    pub fn sync_every(&self, who: &str, period: Duration) {
         let period = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
-        self.shared.sync_every_us.store(period, Ordering::Relaxed);
+        let mut periods = self.periods.lock().unwrap_or_else(PoisonError::into_inner);
+        periods.insert(who.to_owned(), period);
+        let least = periods.values().copied().min().unwrap_or(period);
+        self.shared.sync_every_us.store(least, Ordering::Relaxed);
     }
 
-    /// Appends a room's base: what was written of it before is of no more use.
-    pub fn base(&self, room: &Arc<str>, base: &[u8]) {
+    /// Appends a room's base: what was written of it before is of no more use. The position behind it.
+    pub fn base(&self, room: &Arc<str>, base: &[u8]) -> u64 {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
         let segment = state.append(&self.shared.bounds, Kind::Base, room, base);
         state.bases.insert(Arc::clone(room), segment);
+        let position = state.appended;
         drop(state);
         self.shared.wake(idle);
+        position
     }
 
-    /// Appends inputs of a room, in order.
-    pub fn inputs(&self, room: &Arc<str>, records: &[u8]) {
+    /// Appends inputs of a room, in order. The position behind them.
+    pub fn inputs(&self, room: &Arc<str>, records: &[u8]) -> u64 {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
         state.append(&self.shared.bounds, Kind::Inputs, room, records);
+        let position = state.appended;
         drop(state);
         self.shared.wake(idle);
+        position
+    }
+
+    /// The position up to which everything is on disk, as it moves on.
+    pub fn synced(&self) -> watch::Receiver<u64> {
+        self.shared.synced.subscribe()
     }
 
     /// The room has ended: it is not to come back.
@@ -198,7 +220,8 @@ impl Journal {
     /// frees them.
     pub fn stale(&self) -> Vec<Arc<str>> {
         let state = self.shared.lock();
-        let stale = state.bases.iter().filter(|(_, base)| **base + 1 < state.segment);
+        let failed = state.failed.map_or(0, |failed| failed + 1);
+        let stale = state.bases.iter().filter(|(_, base)| **base + 1 < state.segment || **base < failed);
         stale.map(|(room, _)| Arc::clone(room)).collect()
     }
 
@@ -249,6 +272,7 @@ impl State {
         if let Some((_, buffer)) = self.queue.back_mut() {
             let length = segment::write_record(buffer, kind, room, bytes);
             self.queued += length;
+            self.appended += length as u64;
             self.segment_bytes += length as u64;
         }
         self.segment

@@ -10,6 +10,7 @@
 //! Arrows of dependency point one way: `cli → app → {agent, game, admin}`, `agent → link`,
 //! `game → {link, plugin}`. Engine types stay inside [`plugin`]; a test guards all of it.
 
+pub mod actor;
 pub mod admin;
 pub mod agent;
 pub mod app;
@@ -22,5 +23,6 @@ pub mod journal;
 pub mod link;
 pub mod plugin;
 pub mod proto;
+pub mod service;
 pub mod snowflake;
 pub mod telemetry;

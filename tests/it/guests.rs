@@ -25,6 +25,24 @@ pub(crate) struct Guests {
     pub(crate) misbehave: Artefact,
 }
 
+/// The service plugins, each by its own name.
+pub(crate) struct Services {
+    /// Leaderboards, 1.0.0.
+    pub(crate) rank: Artefact,
+    /// Its next version: other schema; 2.0.0.
+    pub(crate) rank_v2: Artefact,
+    /// 3.0.0: traps at a certain score.
+    pub(crate) rank_trapping: Artefact,
+    /// Chat, 1.0.0.
+    pub(crate) chat: Artefact,
+    /// Its next version: other schema; 2.0.0.
+    pub(crate) chat_v2: Artefact,
+    /// 3.0.0: traps at a certain body.
+    pub(crate) chat_trapping: Artefact,
+    /// The service that misbehaves on request, 1.0.0.
+    pub(crate) clumsy: Artefact,
+}
+
 /// The guests; whoever asks first builds them.
 pub(crate) fn guests() -> &'static Guests {
     static GUESTS: OnceLock<Result<Guests, String>> = OnceLock::new();
@@ -32,6 +50,24 @@ pub(crate) fn guests() -> &'static Guests {
         Ok(guests) => guests,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// The service plugins; whoever asks first builds them.
+pub(crate) fn services() -> &'static Services {
+    static SERVICES: OnceLock<Result<Services, String>> = OnceLock::new();
+    let built = SERVICES.get_or_init(|| {
+        let one = builder()?;
+        Ok(Services {
+            rank: one("plugins/rank", None, 1)?,
+            rank_v2: one("plugins/rank", Some("v2"), 2)?,
+            rank_trapping: one("plugins/rank", Some("trapping"), 3)?,
+            chat: one("plugins/chat", None, 1)?,
+            chat_v2: one("plugins/chat", Some("v2"), 2)?,
+            chat_trapping: one("plugins/chat", Some("trapping"), 3)?,
+            clumsy: one("tests/guests/clumsy", None, 1)?,
+        })
+    });
+    built.as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The root of the repository.
@@ -46,11 +82,15 @@ pub(crate) fn lock(name: &str) -> File {
     file
 }
 
-fn build_all() -> Result<Guests, String> {
+/// Builds one plugin: its folder, a cargo feature, its major version.
+type Builder = Box<dyn Fn(&str, Option<&str>, u64) -> Result<Artefact, String>>;
+
+fn builder() -> Result<Builder, String> {
     // Two versions of a crate have one file name between them, as cargo leaves them.
-    let _lock = lock("guests.lock");
+    let lock = lock("guests.lock");
     let toolchain = Toolchain::find(&mut |_| {}).map_err(|error| error.to_string())?;
-    let one = |dir: &str, feature: Option<&str>, major| {
+    Ok(Box::new(move |dir, feature, major| {
+        let _ = &lock;
         let options = BuildOptions {
             features: feature.map(str::to_owned).into_iter().collect(),
             version: Some(Version::new(major, 0, 0)),
@@ -59,7 +99,11 @@ fn build_all() -> Result<Guests, String> {
             ..BuildOptions::new(root().join(dir))
         };
         build(&toolchain, &options, &mut |_| {}).map_err(|error| format!("{dir} {feature:?}: {error}"))
-    };
+    }))
+}
+
+fn build_all() -> Result<Guests, String> {
+    let one = builder()?;
     Ok(Guests {
         v1: one("plugins/game-logic", None, 1)?,
         v2: one("plugins/game-logic", Some("v2"), 2)?,

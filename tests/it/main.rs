@@ -24,8 +24,14 @@ mod services;
 mod swap;
 mod swap_back;
 
+// Plugins that serve gRPC.
+mod chats;
+mod ranks;
+mod served;
+
 // What outlives the process.
 mod durable;
+mod kills;
 
 // Random play against a model.
 mod property;

@@ -131,6 +131,16 @@ impl Process {
         &self.addrs["clients"]
     }
 
+    /// Where other services connect.
+    pub(crate) fn grpc(&self) -> &str {
+        &self.addrs["grpc"]
+    }
+
+    /// Where operators connect.
+    pub(crate) fn admin(&self) -> &str {
+        &self.addrs["admin"]
+    }
+
     /// What it wrote on standard error so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()

@@ -91,7 +91,7 @@ async fn a_fault_is_logged_once_with_what_and_where() {
     process.wait("log of the fault", |process| !failed(process).is_empty());
     let failed = failed(&mut process);
     assert_eq!(failed.len(), 1, "{failed:?}");
-    assert_eq!((failed[0]["room"].as_str(), failed[0]["input"].as_str()), (Some("home/0"), Some("message")));
+    assert_eq!((failed[0]["actor"].as_str(), failed[0]["input"].as_str()), (Some("home/0"), Some("message")));
     assert!(failed[0]["fault"].as_str().unwrap().contains("deadline"), "{failed:?}");
 }
 

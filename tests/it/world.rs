@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hotseat::app::{App, DeployError, DeployReport, GAME_LOGIC, StartError};
-use hotseat::config::{Config, LogFormat};
+use hotseat::config::{Config, LogFormat, Role};
 use hotseat::proto::ADMIN_MESSAGE_MAX_BYTES;
 use hotseat::proto::admin::admin_client::AdminClient;
 use hotseat::proto::admin::{Event, HistoryRequest, ListPluginsRequest, Plugin};
@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::guests::guests;
 
 /// Far more than anything here takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,6 +56,7 @@ impl World {
             admin_listen: anywhere,
             data_dir: dir.path().join("data"),
             plugin: [(GAME_LOGIC.to_owned(), file)].into(),
+            roles: [Role::Agent, Role::Game].into(),
             home_rooms: 1,
             max_rooms: 64,
             limits: false,
@@ -61,6 +64,26 @@ impl World {
         };
         change(&mut config);
         Self::run(config, dir).await
+    }
+
+    /// A node with service plugins beside the reference game.
+    pub(crate) async fn serving(plugins: &[&Artefact]) -> Self {
+        Self::serving_with(plugins, |_| {}).await
+    }
+
+    /// As [`Self::serving`], with other settings.
+    pub(crate) async fn serving_with(plugins: &[&Artefact], change: impl FnOnce(&mut Config)) -> Self {
+        let add = |config: &mut Config| {
+            for plugin in plugins {
+                let name = plugin.manifest.name.clone();
+                let file = config.data_dir.with_file_name(format!("{name}.wasm"));
+                fs::write(&file, &plugin.bytes).unwrap();
+                config.plugin.insert(name, file);
+            }
+            config.shards = 2;
+            change(config);
+        };
+        Self::with(&guests().v1, add).await
     }
 
     async fn run(config: Config, dir: TempDir) -> Result<Self, StartError> {
@@ -87,6 +110,18 @@ impl World {
         };
         let Self { app, .. } = eventually("free data", free).await;
         Self { app, config, dir }
+    }
+
+    /// Ends the node in good order; what is needed to start it [`Self::again`].
+    pub(crate) async fn stop_and_keep(self) -> (Config, TempDir) {
+        let Self { app, config, dir } = self;
+        timeout(PATIENCE, app.stop()).await.expect("the node does not stop");
+        (config, dir)
+    }
+
+    /// Starts a node on what another one has left. `dir` goes with it.
+    pub(crate) async fn again(config: Config, dir: TempDir) -> Result<Self, StartError> {
+        Self::run(config, dir).await
     }
 
     /// Ends the node in good order.
@@ -119,7 +154,7 @@ impl World {
     /// Puts an artefact live, as an operator would.
     pub(crate) async fn deploy(&self, artefact: &Artefact) -> Result<DeployReport, DeployError> {
         take_compiled(&self.config.data_dir);
-        let report = self.app.deploy(GAME_LOGIC, artefact.bytes.clone()).await;
+        let report = self.app.deploy(&artefact.manifest.name, artefact.bytes.clone()).await;
         keep_compiled(&self.config.data_dir);
         report
     }
@@ -134,6 +169,12 @@ impl World {
         self.app.addrs().admin.to_string()
     }
 
+    /// A connection to its services.
+    pub(crate) async fn channel(&self) -> Channel {
+        let url = format!("http://{}", self.app.addrs().grpc);
+        Endpoint::from_shared(url).unwrap().connect().await.unwrap()
+    }
+
     /// Its data directory.
     pub(crate) fn data_dir(&self) -> &Path {
         &self.config.data_dir
@@ -144,10 +185,15 @@ impl World {
         self.app.addrs().listen.to_string()
     }
 
-    /// The plugin as operators see it.
+    /// The game's plugin as operators see it.
     pub(crate) async fn plugin(&self) -> Plugin {
+        self.plugin_named(GAME_LOGIC).await
+    }
+
+    /// A plugin as operators see it.
+    pub(crate) async fn plugin_named(&self, name: &str) -> Plugin {
         let reply = self.admin().await.list_plugins(ListPluginsRequest {}).await.unwrap();
-        reply.into_inner().plugins.remove(0)
+        reply.into_inner().plugins.into_iter().find(|plugin| plugin.name == name).unwrap()
     }
 
     /// The label of the live version.

@@ -220,6 +220,10 @@ words! {
         Agent = "agent",
         /// Runs the rooms of the game-logic plugin.
         Game = "game",
+        /// Serves the rank plugin, if it is there.
+        Rank = "rank",
+        /// Serves the chat plugin, if it is there.
+        Chat = "chat",
     }
 }
 words! {

@@ -96,7 +96,7 @@ fn maps_are_merged_by_name() {
 fn texts_and_file_values_mean_the_same() {
     let texts = [
         ("roles", "agent", "roles = [\"agent\"]"),
-        ("roles", "agent,game", "roles = \"all\""),
+        ("roles", "agent,game,rank,chat", "roles = \"all\""),
         ("limits", "off", "limits = false"),
         ("limits", "off", "limits = \"off\""),
         ("data_dir", "123", "data_dir = \"123\""),
@@ -134,8 +134,8 @@ fn errors_name_key_value_range_and_origin() {
             &["listen = localhost (environment HOTSEAT_LISTEN)", "an IP address and a port"],
         ),
         (Case::new().flag("frames_per_s", "-1"), &["frames_per_s = -1 (flag --frames-per-s)", "from 1 to"]),
-        (Case::new().flag("roles", "agent,rank"), &["roles = rank", "agent, game"]),
-        (Case::new().flag("roles", "all,chat"), &["roles = chat", "agent, game"]),
+        (Case::new().flag("roles", "agent,auth"), &["roles = auth", "agent, game, rank, chat"]),
+        (Case::new().flag("roles", "all,gate"), &["roles = gate", "agent, game, rank, chat"]),
         (Case::new().flag("auth", "none"), &["auth = none (flag --auth)", "dev or token"]),
         (Case::new().flag("auth", "token"), &["auth = token (flag --auth) needs auth_key"]),
         (Case::new().flag("limits", "maybe"), &["limits = maybe", "on or off"]),

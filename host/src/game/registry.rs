@@ -5,25 +5,17 @@ mod seating;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::clock::Clock;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
-use super::room::{self, Birth, Opened, Order};
-use super::sandbox::World;
-use super::services::Services;
+use super::room::{self, Birth, Opened};
+use crate::actor::{Crew, EnlistError, ORDERS, Services, spread};
 use crate::journal::Past;
 use crate::link::{Outbox, SessionId, Up};
-use crate::plugin::{Env, Fault, Input, Version};
-
-/// Orders a room may have waiting; the deployer sends one and awaits it.
-const ORDERS: usize = 4;
 
 /// Longest room name (`wit/host.wit`).
 const NAME_MAX: usize = 64;
@@ -44,30 +36,11 @@ pub struct Registry {
     pub(super) metrics: GameMetrics,
     pub(super) profiles: Profiles,
     pub(super) services: Services,
-    pub(super) clock: Clock,
-    world: World,
+    crew: Arc<Crew>,
     bounds: Bounds,
-    calls: [IntCounter; 7],
-    rooms: Mutex<Rooms>,
+    rooms: Mutex<HashMap<Arc<str>, RoomHandle>>,
     users: Mutex<HashMap<u64, Present>>,
-    faults: mpsc::Sender<(Arc<Version>, Fault)>,
     tasks: TaskTracker,
-}
-
-#[derive(Default)]
-struct Rooms {
-    open: HashMap<Arc<str>, RoomHandle>,
-    live: Option<Live>,
-    stopped: bool,
-}
-
-/// What rooms run.
-#[derive(Debug, Clone)]
-pub struct Live {
-    /// The version of new rooms.
-    pub version: Arc<Version>,
-    /// The version before it, while this one is on probation.
-    pub fallback: Option<Arc<Version>>,
 }
 
 /// How to reach a room.
@@ -75,7 +48,6 @@ pub struct Live {
 pub(super) struct RoomHandle {
     pub(super) name: Arc<str>,
     pub(super) mailbox: mpsc::Sender<Up>,
-    pub(super) orders: mpsc::Sender<Order>,
     opened: Opened,
 }
 
@@ -91,18 +63,16 @@ struct Present {
 pub(super) enum CreateError {
     #[error("room name {0:?}: 1 to {NAME_MAX} of a-z 0-9 / - _ . are allowed, not beginning with home/")]
     Name(String),
-    #[error("no game logic is loaded")]
-    NoPlugin,
     #[error("max_rooms limit of {0} reached")]
     Full(usize),
-    #[error("the node is shutting down")]
-    Stopped,
+    #[error(transparent)]
+    Enlist(#[from] EnlistError),
 }
 
 /// What the registry is made of.
 pub struct Parts {
-    /// What guests get.
-    pub world: World,
+    /// The game's plugin.
+    pub crew: Arc<Crew>,
     /// Limits.
     pub bounds: Bounds,
     /// Counters.
@@ -111,32 +81,25 @@ pub struct Parts {
     pub profiles: Profiles,
     /// Other services.
     pub services: Services,
-    /// Where faults are reported.
-    pub faults: mpsc::Sender<(Arc<Version>, Fault)>,
 }
 
 impl Registry {
     /// A registry without rooms.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { world, bounds, metrics, profiles, services, faults } = parts;
-        let kinds = ["join", "rejoin", "leave", "message", "tick", "timer", "reply"];
-        let calls = kinds.map(|kind| metrics.calls.with_label_values(&[kind]));
+        let Parts { crew, bounds, metrics, profiles, services } = parts;
         Arc::new(Self {
             metrics,
             profiles,
             services,
-            clock: Clock::start(),
-            world,
+            crew,
             bounds,
-            calls,
             rooms: Mutex::default(),
             users: Mutex::default(),
-            faults,
             tasks: TaskTracker::new(),
         })
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<Arc<str>, RoomHandle>> {
         // The maps are whole at every step, so a panic elsewhere does not spoil them.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,60 +108,14 @@ impl Registry {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn world(&self) -> &World {
-        &self.world
-    }
-
-    /// A new room's world, with a seed that no other room shares.
-    pub(super) fn new_env(&self) -> Env {
-        Env::new(self.world.ids.next())
-    }
-
-    /// Counts a guest call.
-    #[inline]
-    pub(super) fn count(&self, input: &Input<'_>) {
-        let at = match input {
-            Input::Join { .. } => 0,
-            Input::Rejoin { .. } => 1,
-            Input::Leave { .. } => 2,
-            Input::Message { .. } => 3,
-            Input::Tick { .. } => 4,
-            Input::Timer { .. } => 5,
-            Input::Reply { .. } => 6,
-        };
-        self.calls[at].inc();
-    }
-
-    /// Tells the deployer that a version has failed. It may be on probation.
-    pub(super) fn report(&self, version: &Arc<Version>, fault: &Fault) {
-        // A full queue already holds more reports than a roll-back needs.
-        if self.faults.try_send((Arc::clone(version), fault.clone())).is_err() {
-            debug!(%version, "fault report dropped, others are waiting");
-        }
-    }
-
-    /// What rooms run, if a plugin is loaded.
-    pub fn live(&self) -> Option<Live> {
-        self.rooms().live.clone()
-    }
-
-    /// Sets what new rooms run and returns the rooms that are open, so that none is missed in between.
-    pub(super) fn set_live(&self, live: Live) -> Vec<RoomHandle> {
-        let fsync_ms = live.version.manifest().limits.fsync_ms;
-        self.world.journal.sync_every(Duration::from_millis(fsync_ms.into()));
-        let mut rooms = self.rooms();
-        rooms.live = Some(live);
-        rooms.open.values().cloned().collect()
-    }
-
-    /// The rooms that are open.
-    pub(super) fn handles(&self) -> Vec<RoomHandle> {
-        self.rooms().open.values().cloned().collect()
+    /// The game's plugin.
+    pub fn crew(&self) -> &Arc<Crew> {
+        &self.crew
     }
 
     /// How many rooms are open, and how many players are on this node.
     pub fn population(&self) -> (usize, usize) {
-        (self.rooms().open.len(), self.users().len())
+        (self.rooms().len(), self.users().len())
     }
 
     pub(super) fn is_home(&self, name: &str) -> bool {
@@ -206,21 +123,17 @@ impl Registry {
     }
 
     pub(super) fn exists(&self, name: &str) -> bool {
-        self.rooms().open.contains_key(name)
+        self.rooms().contains_key(name)
     }
 
     pub(super) fn forget(&self, name: &Arc<str>) {
-        self.rooms().open.remove(name);
+        self.rooms().remove(name);
+        self.crew.dismiss(name);
     }
 
     /// The home room of a user: a stable spread of users over rooms.
     fn home_of(&self, user: u64) -> String {
-        // The finalizer of MurmurHash3 (Appleby, public domain): neighbours end up in different rooms.
-        let mut hash = user;
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^= hash >> 33;
-        format!("home/{}", hash % u64::from(self.bounds.home_rooms))
+        format!("home/{}", spread(user, u64::from(self.bounds.home_rooms)))
     }
 
     /// Opens a room for a plugin, unless it is there.
@@ -243,37 +156,20 @@ impl Registry {
         past: Option<Past>,
     ) -> Result<RoomHandle, CreateError> {
         let mut rooms = self.rooms();
-        if let Some(handle) = rooms.open.get(name) {
+        if let Some(handle) = rooms.get(name) {
             return Ok(handle.clone());
         }
-        if rooms.stopped {
-            return Err(CreateError::Stopped);
-        }
-        if rooms.open.len() >= self.bounds.max_rooms {
+        if rooms.len() >= self.bounds.max_rooms {
             return Err(CreateError::Full(self.bounds.max_rooms));
         }
-        let Live { version, fallback } = rooms.live.clone().ok_or(CreateError::NoPlugin)?;
-        let (mailbox_sender, mailbox) = mpsc::channel(self.bounds.room_mailbox);
-        let (orders_sender, orders) = mpsc::channel(ORDERS);
-        let (opened, opening) = tokio::sync::watch::channel(None);
         let name: Arc<str> = name.into();
-        let handle = RoomHandle {
-            name: Arc::clone(&name),
-            mailbox: mailbox_sender,
-            orders: orders_sender,
-            opened: opening,
-        };
-        rooms.open.insert(name, handle.clone());
-        let birth = Birth {
-            handle: handle.clone(),
-            args: args.into(),
-            version,
-            fallback,
-            past,
-            mailbox,
-            orders,
-            opened,
-        };
+        let (orders_sender, orders) = mpsc::channel(ORDERS);
+        let live = self.crew.enlist(&name, orders_sender)?;
+        let (mailbox_sender, mailbox) = mpsc::channel(self.bounds.room_mailbox);
+        let (opened, opening) = tokio::sync::watch::channel(None);
+        let handle = RoomHandle { name: Arc::clone(&name), mailbox: mailbox_sender, opened: opening };
+        rooms.insert(name, handle.clone());
+        let birth = Birth { handle: handle.clone(), args: args.into(), live, past, mailbox, orders, opened };
         self.tasks.spawn(room::run(Arc::clone(self), birth));
         Ok(handle)
     }
@@ -286,31 +182,14 @@ impl Registry {
         }
     }
 
-    /// Faults of guests since the start, of all kinds.
-    pub fn faults(&self) -> u64 {
-        ["trap", "deadline", "memory", "stack", "limit"]
-            .iter()
-            .map(|kind| self.metrics.faults.with_label_values(&[kind]).get())
-            .sum()
-    }
-
-    /// Writes what waits to be written, profiles and journal. Blocks. To be called after [`Self::stop`].
+    /// Writes the profiles that wait to be written. Blocks. To be called after [`Self::stop`].
     pub fn close(&self) {
         self.profiles.close();
-        self.world.journal.close();
     }
 
     /// Ends all rooms and waits for them.
     pub async fn stop(&self) {
-        let handles: Vec<_> = {
-            let mut rooms = self.rooms();
-            rooms.stopped = true;
-            rooms.open.values().cloned().collect()
-        };
-        for handle in handles {
-            // A room that has ended takes no orders.
-            let _ = handle.orders.send(Order::Stop).await;
-        }
+        self.crew.stop().await;
         self.tasks.close();
         self.tasks.wait().await;
         let (rooms, players) = self.population();

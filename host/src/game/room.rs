@@ -5,10 +5,8 @@
 
 mod birth;
 mod closing;
-mod orders;
 mod release;
 mod seats;
-mod strikes;
 mod ticks;
 
 use std::collections::VecDeque;
@@ -16,27 +14,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::warn;
 
 pub(super) use self::birth::{Birth, Opened, run};
-pub(super) use self::orders::Order;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
-use self::strikes::Strikes;
 use self::ticks::Ticks;
 use super::registry::Registry;
-use super::sandbox::{Outcome, Sandbox, SwapError};
-use super::services::{IN_FLIGHT_MAX, Reply};
+use crate::actor::{Actor, Delivered, IN_FLIGHT_MAX, Order, Reply, Sandbox, Strikes};
 use crate::link::{Frames, LeaveReason, Player, Up};
-use crate::plugin::{Fault, Input, Version};
+use crate::plugin::{Fault, Input};
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
 
-/// Faults of one player's messages within [`strikes::WINDOW`] that end its session.
+/// Faults of one player's messages within the window of [`Strikes`] that end its session.
 const STRIKES: u32 = 3;
 
-/// Faults of other inputs (ticks, timers) within [`strikes::WINDOW`] that end the room.
+/// Faults of other inputs (ticks, timers) within the same window that end the room.
 const ROOM_STRIKES: u32 = 10;
 
 /// Deferred events a room may heap up; one that has more feeds itself and is ended.
@@ -45,7 +39,7 @@ const DEFERRED_MAX: usize = 8192;
 struct Room {
     name: Arc<str>,
     registry: Arc<Registry>,
-    sandbox: Sandbox,
+    actor: Actor,
     seats: Seats,
     ticks: Ticks,
     replies: mpsc::Sender<Reply>,
@@ -77,10 +71,11 @@ impl Room {
     fn new(registry: Arc<Registry>, name: Arc<str>, sandbox: Sandbox, replies: mpsc::Sender<Reply>) -> Self {
         let ticks = Ticks::new(sandbox.version().manifest());
         registry.metrics.rooms.inc();
+        let actor = Actor::new(Arc::clone(registry.crew()), Arc::clone(&name), sandbox);
         Self {
             name,
             registry,
-            sandbox,
+            actor,
             seats: Seats::default(),
             ticks,
             replies,
@@ -101,9 +96,9 @@ impl Room {
     ) {
         self.release();
         self.settle(self.now());
-        self.sandbox.write_inputs();
+        self.actor.sandbox.write_inputs();
         let mut batch = Vec::with_capacity(BATCH);
-        let journal = Arc::clone(&self.registry.world().journal);
+        let journal = Arc::clone(&self.registry.crew().world().journal);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
@@ -113,14 +108,15 @@ impl Room {
             {
                 alarm.as_mut().reset(due);
             }
-            let backed_up = self.sandbox.backed_up();
+            let backed_up = self.actor.sandbox.backed_up();
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => {
                     if matches!(order, Order::Stop) {
                         break;
                     }
-                    self.obey(order);
+                    let obeyed = self.actor.obey(order);
+                    self.check(obeyed);
                 }
                 () = &mut alarm, if due.is_some() => self.on_time(),
                 Some(reply) = answers.recv() => self.on_reply(&reply),
@@ -141,7 +137,10 @@ impl Room {
                     tokio::task::yield_now().await;
                 }
             }
-            self.sandbox.write_inputs();
+            self.actor.sandbox.write_inputs();
+            if self.actor.take_changed() {
+                self.ticks.adopt(self.actor.sandbox.version().manifest());
+            }
             self.count_players();
         }
         if self.closing.is_some() {
@@ -168,7 +167,7 @@ impl Room {
     }
 
     fn now(&self) -> u64 {
-        self.registry.clock.ms_at(Instant::now())
+        self.registry.crew().clock().ms_at(Instant::now())
     }
 
     fn take(&mut self, now_ms: u64, up: Up) {
@@ -256,16 +255,21 @@ impl Room {
     fn due(&mut self) -> Option<Instant> {
         let ticks = !self.seats.is_empty() || self.ticks.when_empty();
         let tick = if ticks { self.ticks.due() } else { None };
-        let timer = self.sandbox.env().next_timer().map(|(due_ms, _)| self.registry.clock.instant_of(due_ms));
+        let timer = self
+            .actor
+            .sandbox
+            .env()
+            .next_timer()
+            .map(|(due_ms, _)| self.registry.crew().clock().instant_of(due_ms));
         [tick, timer].into_iter().flatten().min()
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        let now_ms = self.registry.clock.ms_at(now);
+        let now_ms = self.registry.crew().clock().ms_at(now);
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {
-            match self.sandbox.env().next_timer() {
+            match self.actor.sandbox.env().next_timer() {
                 Some((due_ms, id)) if due_ms <= now_ms => {
                     self.deliver(now_ms, &Input::Timer { id });
                     self.settle(now_ms);
@@ -312,41 +316,28 @@ impl Room {
     }
 
     fn deliver(&mut self, now_ms: u64, input: &Input<'_>) {
-        self.registry.count(input);
-        let mut outcome = self.sandbox.deliver(now_ms, input);
-        loop {
-            match outcome {
-                Outcome::Done => return self.release(),
-                Outcome::Refused { code, text } => return self.refuse(input, code, &text),
-                Outcome::Skipped(fault) => return self.on_fault(input, &fault),
-                Outcome::Reverted { fault, from, then } => {
-                    self.log_fault(&from, input, &fault);
-                    self.ticks.adopt(self.sandbox.version().manifest());
-                    self.registry.report(&from, &fault);
-                    outcome = *then;
-                }
-                Outcome::Lost(error) => {
-                    self.closing = Some(format!("the room cannot be rebuilt: {error}"));
-                    return;
-                }
-            }
+        match self.actor.deliver(now_ms, input) {
+            // Handlers of rooms leave no responses.
+            Delivered::Done | Delivered::Answered(_) => self.release(),
+            Delivered::Refused { code, text } => self.refuse(input, code, &text),
+            Delivered::Failed(fault) => self.on_fault(input, &fault),
+            Delivered::Lost(why) => self.closing = Some(why),
         }
     }
 
-    fn log_fault(&self, version: &Arc<Version>, input: &Input<'_>, fault: &Fault) {
-        self.registry.metrics.faults.with_label_values(&[fault.kind.name()]).inc();
-        let frames = fault.frames.join(" < ");
-        warn!(room = %self.name, version = %version, input = input.kind(), %fault, frames, "guest failed");
+    /// Ends the room if its actor is lost.
+    fn check(&mut self, lost: Result<(), String>) {
+        if let Err(why) = lost {
+            self.closing = Some(why);
+        }
     }
 
     fn on_fault(&mut self, input: &Input<'_>, fault: &Fault) {
-        let version = Arc::clone(self.sandbox.version());
-        self.log_fault(&version, input, fault);
         match *input {
             Input::Message { user, .. } => self.seats.failed(user, STRIKES, &mut self.pending),
             Input::Join { user, .. } => self.seats.turn_away(user),
             // Gone back in time, the room would fire it again at once.
-            Input::Timer { id } => self.sandbox.env().take_timer(id),
+            Input::Timer { id } => self.actor.sandbox.env().take_timer(id),
             _ => {}
         }
         let by_player = matches!(input, Input::Message { .. } | Input::Join { .. });
@@ -356,15 +347,7 @@ impl Room {
     }
 
     fn trim(&mut self) {
-        match self.sandbox.trim() {
-            Ok(()) => {}
-            Err(SwapError::Lost(error)) => self.closing = Some(format!("the room is lost: {error}")),
-            Err(error) => {
-                warn!(room = %self.name, version = %self.sandbox.version(), %error, "no snapshot");
-                if self.sandbox.overgrown() {
-                    self.closing = Some(format!("its state cannot be saved: {error}"));
-                }
-            }
-        }
+        let trimmed = self.actor.trim();
+        self.check(trimmed);
     }
 }

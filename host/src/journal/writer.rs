@@ -28,6 +28,18 @@ pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Result<JoinHandl
     std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(at(&path))
 }
 
+/// What the writer has before it.
+struct Turn {
+    /// To be written, by segment.
+    queue: VecDeque<(u64, Vec<u8>)>,
+    /// The oldest segment that is needed once it is written.
+    needed: u64,
+    /// The position behind it.
+    appended: u64,
+    /// The journal is closing.
+    closed: bool,
+}
+
 struct Writer {
     shared: Arc<Shared>,
     segments: Segments,
@@ -39,7 +51,7 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let (queue, needed, closed) = self.wait();
+            let Turn { queue, needed, appended, closed } = self.wait();
             let bytes: usize = queue.iter().map(|(_, buffer)| buffer.len()).sum();
             self.write_all(queue);
             let mut state = self.shared.lock();
@@ -47,7 +59,7 @@ impl Writer {
             let more = !state.queue.is_empty();
             drop(state);
             self.shared.space.notify_waiters();
-            if self.sync_if_due(closed) {
+            if self.sync_if_due(closed) && self.publish(needed, appended) {
                 // Everything that `needed` was computed from is on disk now.
                 if let Err(error) = self.segments.remove_below(needed) {
                     warn!(%error, "old segment not removed");
@@ -59,9 +71,8 @@ impl Writer {
         }
     }
 
-    /// Waits for something to write or to sync. Returns it, the oldest segment that is needed once it is written, and
-    /// whether the journal is closing.
-    fn wait(&self) -> (VecDeque<(u64, Vec<u8>)>, u64, bool) {
+    /// Waits for something to write or to sync.
+    fn wait(&self) -> Turn {
         let mut state = self.shared.lock();
         while state.queue.is_empty() && !state.closed {
             let Some(since) = self.unsynced else {
@@ -80,7 +91,21 @@ impl Writer {
             state = self.shared.lock();
         }
         let needed = state.bases.values().copied().min().unwrap_or(state.segment);
-        (std::mem::take(&mut state.queue), needed, state.closed)
+        let queue = std::mem::take(&mut state.queue);
+        Turn { queue, needed, appended: state.appended, closed: state.closed }
+    }
+
+    /// Tells those who wait for the disk; false if what they wait for may be in a segment that was not synced. Then
+    /// every room has to write a new base first.
+    fn publish(&self, needed: u64, appended: u64) -> bool {
+        let mut state = self.shared.lock();
+        if state.failed.is_some_and(|failed| needed <= failed) {
+            return false;
+        }
+        state.failed = None;
+        drop(state);
+        self.shared.synced.send_replace(appended);
+        true
     }
 
     fn write_all(&mut self, queue: VecDeque<(u64, Vec<u8>)>) {
@@ -138,7 +163,15 @@ impl Writer {
         let Some((number, file)) = &self.file else { return false };
         if let Err(error) = file.sync_data() {
             // What the system has dropped after a failed sync cannot be asked for again.
-            error!(segment = *number, %error, "journal not synced: a power cut would lose its end");
+            error!(segment = *number, %error, "journal not synced, rooms write their state anew");
+            let mut state = self.shared.lock();
+            state.failed = Some(*number);
+            if state.segment == *number {
+                state.segment += 1;
+                state.segment_bytes = 0;
+            }
+            self.unsynced = None;
+            return false;
         }
         self.unsynced = None;
         true

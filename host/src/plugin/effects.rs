@@ -32,6 +32,10 @@ pub enum Effect<'a> {
     PutProfile { user: u64, bytes: &'a [u8] },
     /// A service is called.
     Call { token: u64, service: &'a str, instance: &'a str, method: &'a str, body: &'a [u8] },
+    /// A message to the listed streams.
+    SendChannels { channels: &'a [u64], message: &'a [u8] },
+    /// A stream ends.
+    EndChannel { channel: u64, status: u32, text: &'a str },
 }
 
 type Span = Range<u32>;
@@ -48,6 +52,8 @@ enum Queued {
     CancelTimer { id: u64 },
     PutProfile { user: u64, bytes: Span },
     Call { token: u64, service: Span, instance: Span, method: Span, body: Span },
+    SendChannels { channels: Span, message: Span },
+    EndChannel { channel: u64, status: u32, text: Span },
 }
 
 /// The queue of one call. Its buffers are kept from call to call, so a steady room allocates nothing.
@@ -93,11 +99,9 @@ impl Effects {
             Queued::Send { user, op, payload } => {
                 Effect::Send { user: *user, op: *op, payload: self.slice(payload) }
             }
-            Queued::Broadcast { users, op, payload } => Effect::Broadcast {
-                users: &self.users[users.start as usize..users.end as usize],
-                op: *op,
-                payload: self.slice(payload),
-            },
+            Queued::Broadcast { users, op, payload } => {
+                Effect::Broadcast { users: self.numbers(users), op: *op, payload: self.slice(payload) }
+            }
             Queued::Kick { user, reason } => Effect::Kick { user: *user, reason: *reason },
             Queued::Transfer { user, room } => Effect::Transfer { user: *user, room: self.text(room) },
             Queued::CreateRoom { room, args } => {
@@ -116,7 +120,17 @@ impl Effects {
                 method: self.text(method),
                 body: self.slice(body),
             },
+            Queued::SendChannels { channels, message } => {
+                Effect::SendChannels { channels: self.numbers(channels), message: self.slice(message) }
+            }
+            Queued::EndChannel { channel, status, text } => {
+                Effect::EndChannel { channel: *channel, status: *status, text: self.text(text) }
+            }
         }
+    }
+
+    fn numbers(&self, span: &Span) -> &[u64] {
+        &self.users[span.start as usize..span.end as usize]
     }
 
     fn slice(&self, span: &Span) -> &[u8] {
@@ -138,12 +152,7 @@ impl Effects {
         op: u16,
         payload: &[u8],
     ) -> Result<(), TooMuch> {
-        let start = self.users.len();
-        self.users.extend(users);
-        if self.users.len() * size_of::<u64>() > MAX_BYTES {
-            return Err(TooMuch);
-        }
-        let users = span(start, self.users.len());
+        let users = self.store_numbers(users)?;
         let payload = self.store(payload)?;
         self.queue(Queued::Broadcast { users, op, payload })
     }
@@ -191,6 +200,30 @@ impl Effects {
         let method = self.store(method.as_bytes())?;
         let body = self.store(body)?;
         self.queue(Queued::Call { token, service, instance, method, body })
+    }
+
+    pub(super) fn send_channels(
+        &mut self,
+        channels: impl Iterator<Item = u64>,
+        message: &[u8],
+    ) -> Result<(), TooMuch> {
+        let channels = self.store_numbers(channels)?;
+        let message = self.store(message)?;
+        self.queue(Queued::SendChannels { channels, message })
+    }
+
+    pub(super) fn end_channel(&mut self, channel: u64, status: u32, text: &str) -> Result<(), TooMuch> {
+        let text = self.store(text.as_bytes())?;
+        self.queue(Queued::EndChannel { channel, status, text })
+    }
+
+    fn store_numbers(&mut self, numbers: impl Iterator<Item = u64>) -> Result<Span, TooMuch> {
+        let start = self.users.len();
+        self.users.extend(numbers);
+        if self.users.len() * size_of::<u64>() > MAX_BYTES {
+            return Err(TooMuch);
+        }
+        Ok(span(start, self.users.len()))
     }
 
     fn store(&mut self, bytes: &[u8]) -> Result<Span, TooMuch> {

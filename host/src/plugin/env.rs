@@ -20,7 +20,7 @@ pub struct Env {
     profiles: BTreeMap<u64, Arc<[u8]>>,
     /// Timer id to the time it is due, ms since 1970.
     timers: BTreeMap<u64, u64>,
-    /// Who is in the room, as the guest was told.
+    /// Who is in the room, or which streams are open, as the guest was told.
     members: BTreeSet<u64>,
     /// Service calls that have not been answered.
     calls: BTreeSet<u64>,
@@ -78,7 +78,7 @@ impl Env {
         Some(Self { now_ms, random, token, profiles, timers, members, calls, setting: 0 })
     }
 
-    /// Who is in the room, as the guest was told.
+    /// Who is in the room, or which streams of a shard are open, as the guest was told.
     pub fn members(&self) -> &BTreeSet<u64> {
         &self.members
     }

@@ -7,8 +7,8 @@ use tracing::{debug, error, info, warn};
 use wasmtime::component::{HasSelf, Linker, WasmList, WasmStr};
 use wasmtime::{Result, StoreContextMut};
 
+use super::guest::game::hotseat::plugin as wit;
 use super::instance::Host;
-use super::instance::bindings::hotseat::plugin as wit;
 use crate::snowflake::Generator;
 
 /// Limits of `wit/host.wit`, each named there.
@@ -48,6 +48,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Result<()> {
     wit::profile::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
     wit::services::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
     wit::config::add_to_linker::<_, HasSelf<_>>(linker, |host| host)?;
+    link_channels(linker)?;
     link_players(linker)
 }
 
@@ -84,6 +85,32 @@ fn link_players(linker: &mut Linker<Host>) -> Result<()> {
         check("room name", room.len(), ROOM_NAME_MAX)?;
         Ok(store.data_mut().effects.transfer(user, &room)?)
     })
+}
+
+/// The streams' interface by hand, for the same reason.
+fn link_channels(linker: &mut Linker<Host>) -> Result<()> {
+    let mut streams = linker.instance("hotseat:plugin/channels@0.1.0")?;
+    streams.func_wrap(
+        "send",
+        |mut store: StoreContextMut<'_, Host>, (channels, message): (WasmList<u64>, WasmList<u8>)| {
+            let mut effects = std::mem::take(&mut store.data_mut().effects);
+            let bytes = message.as_le_slice(&store);
+            let channels = channels.as_le_slice(&store).iter().map(|channel| u64::from_le(*channel));
+            let result = check("stream message", bytes.len(), BODY_MAX)
+                .map_err(wasmtime::Error::from)
+                .and_then(|()| Ok(effects.send_channels(channels, bytes)?));
+            store.data_mut().effects = effects;
+            result
+        },
+    )?;
+    streams.func_wrap(
+        "end",
+        |mut store: StoreContextMut<'_, Host>, (channel, status, text): (u64, u32, WasmStr)| {
+            let text = text.to_str(&store)?.into_owned();
+            check("text", text.len(), BODY_MAX)?;
+            Ok(store.data_mut().effects.end_channel(channel, status, &text)?)
+        },
+    )
 }
 
 fn check_payload(bytes: &[u8]) -> Result<()> {

@@ -21,6 +21,14 @@ pub enum Input<'a> {
     Timer { id: u64 },
     /// A service answered.
     Reply { token: u64, status: u32, body: &'a [u8], text: &'a str },
+    /// A service method that may change state.
+    Call { method: &'a str, body: &'a [u8] },
+    /// A service method that does not: it is no record of a log.
+    Query { method: &'a str, body: &'a [u8] },
+    /// A stream begins.
+    Subscribe { channel: u64, method: &'a str, body: &'a [u8] },
+    /// A stream is over.
+    Unsubscribe { channel: u64 },
 }
 
 impl Input<'_> {
@@ -32,16 +40,45 @@ impl Input<'_> {
         }
     }
 
+    /// Whether it belongs to the state: replaying the log without it gives another one.
+    pub fn changes_state(&self) -> bool {
+        !matches!(self, Self::Query { .. })
+    }
+
+    /// The names of all kinds.
+    pub const KINDS: [&'static str; 11] = [
+        "join",
+        "rejoin",
+        "leave",
+        "message",
+        "tick",
+        "timer",
+        "reply",
+        "call",
+        "query",
+        "subscribe",
+        "unsubscribe",
+    ];
+
     /// Its name in logs and metrics.
     pub fn kind(&self) -> &'static str {
+        Self::KINDS[self.kind_index()]
+    }
+
+    /// The place of its name in [`Self::KINDS`].
+    pub fn kind_index(&self) -> usize {
         match self {
-            Self::Join { .. } => "join",
-            Self::Rejoin { .. } => "rejoin",
-            Self::Leave { .. } => "leave",
-            Self::Message { .. } => "message",
-            Self::Tick { .. } => "tick",
-            Self::Timer { .. } => "timer",
-            Self::Reply { .. } => "reply",
+            Self::Join { .. } => 0,
+            Self::Rejoin { .. } => 1,
+            Self::Leave { .. } => 2,
+            Self::Message { .. } => 3,
+            Self::Tick { .. } => 4,
+            Self::Timer { .. } => 5,
+            Self::Reply { .. } => 6,
+            Self::Call { .. } => 7,
+            Self::Query { .. } => 8,
+            Self::Subscribe { .. } => 9,
+            Self::Unsubscribe { .. } => 10,
         }
     }
 }
@@ -69,6 +106,10 @@ const TICK: u8 = 5;
 const TIMER: u8 = 6;
 const REPLY: u8 = 7;
 const IDS: u8 = 8;
+const CALL: u8 = 9;
+const QUERY: u8 = 10;
+const SUBSCRIBE: u8 = 11;
+const UNSUBSCRIBE: u8 = 12;
 
 /// A place in [`Records`] to cut back to.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +194,13 @@ impl Records {
                 out.extend_from_slice(body);
                 out.extend_from_slice(text.as_bytes());
             }),
+            Input::Call { method, body } => self.record(CALL, at_ms, |out| put_method(out, method, body)),
+            Input::Query { method, body } => self.record(QUERY, at_ms, |out| put_method(out, method, body)),
+            Input::Subscribe { channel, method, body } => self.record(SUBSCRIBE, at_ms, |out| {
+                put(out, channel);
+                put_method(out, method, body);
+            }),
+            Input::Unsubscribe { channel } => self.record(UNSUBSCRIBE, at_ms, |out| put(out, channel)),
         }
     }
 
@@ -253,8 +301,34 @@ fn decode(kind: u8, fields: &[u8]) -> Option<Input<'_>> {
             let (body, text) = rest.split_at_checked(usize::try_from(length).ok()?)?;
             Input::Reply { token, status, body, text: std::str::from_utf8(text).ok()? }
         }
+        CALL => {
+            let (method, body) = get_method(fields)?;
+            Input::Call { method, body }
+        }
+        QUERY => {
+            let (method, body) = get_method(fields)?;
+            Input::Query { method, body }
+        }
+        SUBSCRIBE => {
+            let (channel, rest) = get(fields)?;
+            let (method, body) = get_method(rest)?;
+            Input::Subscribe { channel, method, body }
+        }
+        UNSUBSCRIBE => Input::Unsubscribe { channel: get(fields)?.0 },
         _ => return None,
     })
+}
+
+fn put_method(out: &mut Vec<u8>, method: &str, body: &[u8]) {
+    put(out, method.len() as u64);
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(body);
+}
+
+fn get_method(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = get(bytes)?;
+    let (method, body) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((std::str::from_utf8(method).ok()?, body))
 }
 
 fn put(out: &mut Vec<u8>, value: u64) {
@@ -272,101 +346,4 @@ fn get32(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, Clone)]
-    enum Owned {
-        Join(u64, Option<Vec<u8>>),
-        Rejoin(u64),
-        Leave(u64, u32),
-        Message(u64, u16, Vec<u8>),
-        Tick(u32),
-        Timer(u64),
-        Reply(u64, u32, Vec<u8>, String),
-    }
-
-    impl Owned {
-        fn borrow(&self) -> Input<'_> {
-            match self {
-                Self::Join(user, profile) => Input::Join { user: *user, profile: profile.as_deref() },
-                Self::Rejoin(user) => Input::Rejoin { user: *user },
-                Self::Leave(user, reason) => Input::Leave { user: *user, reason: *reason },
-                Self::Message(user, op, payload) => Input::Message { user: *user, op: *op, payload },
-                Self::Tick(dt_ms) => Input::Tick { dt_ms: *dt_ms },
-                Self::Timer(id) => Input::Timer { id: *id },
-                Self::Reply(token, status, body, text) => {
-                    Input::Reply { token: *token, status: *status, body, text }
-                }
-            }
-        }
-    }
-
-    fn any_input() -> impl Strategy<Value = Owned> {
-        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
-        prop_oneof![
-            (any::<u64>(), prop::option::of(bytes())).prop_map(|(u, p)| Owned::Join(u, p)),
-            any::<u64>().prop_map(Owned::Rejoin),
-            (any::<u64>(), any::<u32>()).prop_map(|(u, r)| Owned::Leave(u, r)),
-            (any::<u64>(), any::<u16>(), bytes()).prop_map(|(u, o, p)| Owned::Message(u, o, p)),
-            any::<u32>().prop_map(Owned::Tick),
-            any::<u64>().prop_map(Owned::Timer),
-            (any::<u64>(), any::<u32>(), bytes(), ".{0,10}")
-                .prop_map(|(t, s, b, x)| Owned::Reply(t, s, b, x)),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn records_read_back_as_written(
-            inputs in prop::collection::vec((any::<u64>(), any_input(), prop::collection::vec(any::<u64>(), 0..3)), 0..30)
-        ) {
-            let mut records = Records::default();
-            for (at, input, ids) in &inputs {
-                records.push(*at, &input.borrow());
-                if !ids.is_empty() {
-                    records.push_ids(*at, ids);
-                }
-            }
-            prop_assert_eq!(records.inputs(), inputs.len());
-            let seen: Vec<_> = records.iter().collect::<Result<_, _>>().unwrap();
-            prop_assert_eq!(seen.len(), inputs.len());
-            for ((at, input, ids), (at_seen, input_seen, ids_seen)) in inputs.iter().zip(&seen) {
-                prop_assert_eq!(at, at_seen);
-                prop_assert_eq!(&input.borrow(), input_seen);
-                prop_assert_eq!(ids, ids_seen);
-            }
-        }
-
-        #[test]
-        fn damaged_records_are_an_error_and_never_a_panic(
-            inputs in prop::collection::vec(any_input(), 1..10), at in any::<prop::sample::Index>(), byte in any::<u8>()
-        ) {
-            let mut records = Records::default();
-            for input in &inputs {
-                records.push(1, &input.borrow());
-            }
-            let at = at.index(records.bytes.len());
-            records.bytes[at] = byte;
-            let mut faults = 0;
-            for read in records.iter() {
-                faults += usize::from(read.is_err());
-            }
-            prop_assert!(faults <= 1);
-        }
-    }
-
-    #[test]
-    fn a_cut_drops_the_tail_only() {
-        let mut records = Records::default();
-        records.push(1, &Input::Tick { dt_ms: 50 });
-        let mark = records.mark();
-        records.push(2, &Input::Message { user: 1, op: 1001, payload: b"x" });
-        records.push_ids(2, &[9]);
-        records.cut(mark);
-        let seen: Vec<_> = records.iter().map(|read| read.unwrap().1).collect();
-        assert_eq!(seen, [Input::Tick { dt_ms: 50 }]);
-    }
-}
+mod tests;

@@ -7,32 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::deadline::Deadline;
 use super::effects::Effects;
 use super::env::Env;
-use super::imports::{Ids, LogGate, TooManyTimers};
+use super::fault::{Fault, FaultKind, fault};
+use super::guest::Guest;
+use super::imports::{Ids, LogGate};
 use super::input::Input;
 use super::version::Version;
 use crate::snowflake::Generator;
-
-pub(super) use bindings::GameLogicPre as GuestPre;
-
-/// What `wit/` says, as Rust.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from wit/, which carries the documentation"
-)]
-pub(super) mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "game-logic",
-        imports: { default: trappable },
-    });
-}
 
 /// What a player event may take beyond the manifest's deadline: opening, saving and loading handle a whole room.
 const LIFECYCLE_MS: u64 = 1000;
@@ -57,69 +42,15 @@ pub struct Snapshot {
 pub enum Verdict {
     /// The handler ran to its end.
     Done,
+    /// The handler of a service method ran to its end and left a response.
+    Answered(Vec<u8>),
     /// The handler said no; its effects are dropped.
     Refused {
-        /// The game's number.
+        /// The game's number, or a service method's gRPC status.
         code: i32,
-        /// For the player.
+        /// For the player or caller.
         text: String,
     },
-}
-
-/// Which limit or error ended a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FaultKind {
-    /// The guest trapped.
-    Trap,
-    /// It ran past its deadline.
-    Deadline,
-    /// It asked for more memory than it may have.
-    Memory,
-    /// It recursed past its stack.
-    Stack,
-    /// It passed a limit of the contract: effects, payload, timers, snapshot size.
-    Limit,
-}
-
-impl FaultKind {
-    /// Its name in logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trap => "trap",
-            Self::Deadline => "deadline",
-            Self::Memory => "memory",
-            Self::Stack => "stack",
-            Self::Limit => "limit",
-        }
-    }
-}
-
-/// A call that did not end as it should. Its effects are gone and the instance is spent.
-#[derive(Debug, Clone, thiserror::Error)]
-pub struct Fault {
-    /// What it was.
-    pub kind: FaultKind,
-    /// The engine's or the host's words.
-    pub text: String,
-    /// Where in the guest, innermost first: function, and file and line if the artefact has them.
-    pub frames: Vec<String>,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.name(), self.text)?;
-        match self.frames.iter().find(|frame| frame.contains(" (") && !is_runtime(frame)) {
-            Some(frame) => write!(f, " at {frame}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Frames of the language's own panic path tell an author nothing.
-fn is_runtime(frame: &str) -> bool {
-    ["std::", "core::", "alloc::", "<", "__rust", "rust_", "abort"]
-        .iter()
-        .any(|prefix| frame.starts_with(prefix))
 }
 
 /// Why an instance did not come to life.
@@ -150,6 +81,18 @@ pub(super) struct Limits {
     refused: bool,
 }
 
+impl Limits {
+    /// The most it may have, bytes.
+    pub(super) fn memory_max(&self) -> usize {
+        self.memory_max
+    }
+
+    /// Whether it has asked for more.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
 impl wasmtime::ResourceLimiter for Limits {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let fits = desired <= self.memory_max;
@@ -165,7 +108,7 @@ impl wasmtime::ResourceLimiter for Limits {
 /// One live guest.
 pub struct Instance {
     store: Store<Host>,
-    guest: bindings::GameLogic,
+    guest: Guest,
     version: Arc<Version>,
     deadline_ms: u64,
     replaying: bool,
@@ -224,7 +167,7 @@ impl Instance {
     /// See [`LoadError`].
     pub fn open(&mut self, key: &str, args: &[u8]) -> Result<(), LoadError> {
         self.begin(LIFECYCLE_MS);
-        let result = self.guest.hotseat_plugin_lifecycle().call_open(&mut self.store, key, args);
+        let result = self.guest.open(&mut self.store, key, args);
         self.end(result)?.map_err(LoadError::Declined)
     }
 
@@ -234,11 +177,7 @@ impl Instance {
     /// See [`LoadError`].
     pub fn load(&mut self, snapshot: &Snapshot) -> Result<(), LoadError> {
         self.begin(LIFECYCLE_MS);
-        let state = bindings::exports::hotseat::plugin::lifecycle::Snapshot {
-            schema: snapshot.schema,
-            bytes: snapshot.bytes.to_vec(),
-        };
-        let result = self.guest.hotseat_plugin_lifecycle().call_load(&mut self.store, &state);
+        let result = self.guest.load(&mut self.store, snapshot);
         let loaded = self.end(result)?.map_err(LoadError::Declined);
         self.store.data_mut().effects.clear();
         loaded
@@ -252,7 +191,7 @@ impl Instance {
         let most = usize::try_from(self.version.manifest().limits.snapshot_max_bytes).unwrap_or(usize::MAX);
         self.begin(LIFECYCLE_MS);
         self.store.set_hostcall_fuel(most.saturating_add(COPY_MAX));
-        let result = self.guest.hotseat_plugin_lifecycle().call_save(&mut self.store);
+        let result = self.guest.save(&mut self.store);
         self.store.set_hostcall_fuel(COPY_MAX);
         let saved = self.end(result)?;
         self.store.data_mut().effects.clear();
@@ -269,32 +208,12 @@ impl Instance {
     /// A [`Fault`]; the instance is spent and the effects are gone.
     pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
         self.begin(if self.replaying { self.deadline_ms * REPLAY_STRETCH } else { self.deadline_ms });
-        let guest = self.guest.hotseat_plugin_room();
-        let store = &mut self.store;
-        let result = match *input {
-            Input::Message { user, op, payload } => match guest.call_message(store, user, op, payload) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(no)) => {
-                    self.store.data_mut().effects.clear();
-                    return Ok(Verdict::Refused { code: no.code, text: no.text });
-                }
-                Err(error) => Err(error),
-            },
-            Input::Tick { dt_ms } => guest.call_tick(store, dt_ms),
-            Input::Join { user, .. } => guest.call_join(store, user),
-            Input::Rejoin { user } => guest.call_rejoin(store, user),
-            Input::Leave { user, reason } => guest.call_leave(store, user, reason),
-            Input::Timer { id } => guest.call_timer(store, id),
-            Input::Reply { token, status, body, text } => {
-                let answer = bindings::exports::hotseat::plugin::room::Answer {
-                    status,
-                    body: body.to_vec(),
-                    text: text.to_owned(),
-                };
-                guest.call_reply(store, token, &answer)
-            }
-        };
-        self.end(result).map(|()| Verdict::Done)
+        let result = self.guest.call(&mut self.store, input);
+        let verdict = self.end(result)?;
+        if matches!(verdict, Verdict::Refused { .. }) {
+            self.store.data_mut().effects.clear();
+        }
+        Ok(verdict)
     }
 
     /// What the last call asked for.
@@ -343,57 +262,4 @@ impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "instance of {:?}", self.version)
     }
-}
-
-fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
-    store.data_mut().effects.clear();
-    let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    let trap = error.downcast_ref::<Trap>().copied();
-    let kind = match trap {
-        _ if store.data().limits.refused => FaultKind::Memory,
-        Some(Trap::Interrupt) => FaultKind::Deadline,
-        Some(Trap::StackOverflow) => FaultKind::Stack,
-        Some(_) => FaultKind::Trap,
-        None if error.is::<super::effects::TooMuch>() || error.is::<TooManyTimers>() => FaultKind::Limit,
-        None if error.is::<super::imports::TooBig>() => FaultKind::Limit,
-        None => FaultKind::Trap,
-    };
-    let text = match kind {
-        FaultKind::Deadline => "ran past its deadline".to_owned(),
-        FaultKind::Memory => {
-            format!("asked for more than {} bytes of memory", store.data().limits.memory_max)
-        }
-        // A language's panic is an `unreachable` to the engine; what it said went to the log before.
-        FaultKind::Trap if trap == Some(Trap::UnreachableCodeReached) => {
-            store.data_mut().log.last_error().unwrap_or_else(|| error.root_cause().to_string())
-        }
-        _ => error.root_cause().to_string(),
-    };
-    Fault { kind, text, frames }
-}
-
-fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    let named = |name: Option<&str>| name.map_or_else(|| "?".into(), demangle);
-    let mut frames = Vec::new();
-    for frame in backtrace.frames() {
-        frames.extend(frame.symbols().iter().map(|symbol| match (symbol.file(), symbol.line()) {
-            (Some(file), Some(line)) => format!("{} ({}:{line})", named(symbol.name()), short_path(file)),
-            _ => named(symbol.name()),
-        }));
-        if frame.symbols().is_empty() {
-            frames.push(named(frame.func_name()));
-        }
-    }
-    frames
-}
-
-fn demangle(name: &str) -> String {
-    // The alternate form leaves out the hash, which tells an author nothing.
-    format!("{:#}", rustc_demangle::demangle(name))
-}
-
-/// The part of a source path an author knows: from the last `src` on, with the crate's folder.
-fn short_path(path: &str) -> &str {
-    let Some(at) = path.rfind("/src/") else { return path };
-    path[..at].rfind('/').map_or(path, |crate_at| &path[crate_at + 1..])
 }

@@ -6,6 +6,7 @@ use wasm_encoder::{ComponentSection as _, CustomSection, Module, RawSection};
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::ComponentEncoder;
 
+use crate::interface::PROTO_SECTION;
 use crate::manifest::Manifest;
 
 /// The custom section that holds the manifest as TOML text.
@@ -21,7 +22,10 @@ pub enum EncodeError {
     #[error("not a core WebAssembly module: {0}")]
     NotAModule(String),
     /// The module does not say which world it is for.
-    #[error("the crate exports no plugin: its lib.rs needs `hotseat_guest::export!(YourGame);`")]
+    #[error(
+        "the crate exports no plugin: its lib.rs needs `hotseat_guest::export!(YourGame);`, or \
+         `export_service!` for a service"
+    )]
     NoWorld,
     /// The module imports things that no WIT interface describes.
     #[error(
@@ -33,24 +37,41 @@ pub enum EncodeError {
     Rejected(String),
 }
 
-/// Makes an artefact: wraps the core module `core` as a component and adds the manifest.
+/// Makes an artefact: wraps the core module `core` as a component and adds the manifest, after the descriptors if
+/// it is a service.
 ///
 /// With `debug` the module keeps its DWARF sections, so that traps name files and lines; without, only its
 /// function names. The result is not checked against the world: [`crate::verify`] does that.
 ///
 /// # Errors
 /// [`EncodeError`] if `core` is no module or was not built with the guest SDK.
-pub fn encode(core: &[u8], manifest: &Manifest, debug: bool) -> Result<Vec<u8>, EncodeError> {
+pub fn encode(
+    core: &[u8],
+    manifest: &Manifest,
+    descriptors: Option<&[u8]>,
+    debug: bool,
+) -> Result<Vec<u8>, EncodeError> {
     let core = prepare(core, debug)?;
-    let component = ComponentEncoder::default()
+    let mut component = ComponentEncoder::default()
         .validate(true)
         .module(&core)
         .and_then(|mut encoder| encoder.encode())
         .map_err(|e| EncodeError::Rejected(format!("{e:#}")))?;
+    if let Some(descriptors) = descriptors {
+        component = with_descriptors(component, descriptors);
+    }
     Ok(with_manifest(component, manifest))
 }
 
-/// Appends the manifest section to a component.
+/// Appends the section that says what a service plugin serves: the encoded `FileDescriptorSet`.
+#[must_use]
+pub fn with_descriptors(mut component: Vec<u8>, descriptors: &[u8]) -> Vec<u8> {
+    let section = CustomSection { name: PROTO_SECTION.into(), data: Cow::Borrowed(descriptors) };
+    section.append_to_component(&mut component);
+    component
+}
+
+/// Appends the manifest section to a component. It is the last one of a built artefact.
 #[must_use]
 pub fn with_manifest(mut component: Vec<u8>, manifest: &Manifest) -> Vec<u8> {
     let text = manifest.to_toml();
@@ -112,7 +133,8 @@ mod tests {
 
     #[track_caller]
     fn check(wat: &str, expected: &EncodeError) {
-        let error = encode(&wat::parse_str(wat).unwrap(), &manifest(), false).expect_err("must be refused");
+        let error =
+            encode(&wat::parse_str(wat).unwrap(), &manifest(), None, false).expect_err("must be refused");
         assert_eq!(&error, expected);
     }
 
@@ -124,7 +146,7 @@ mod tests {
             &EncodeError::Foreign("wasi_snapshot_preview1::fd_write".into()),
         );
         check("(component)", &EncodeError::NotAModule("it is a component already".into()));
-        assert!(matches!(encode(b"rubbish", &manifest(), false), Err(EncodeError::NotAModule(_))));
+        assert!(matches!(encode(b"rubbish", &manifest(), None, false), Err(EncodeError::NotAModule(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::component::{EncodeError, encode};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, ManifestError};
 use crate::process::{Line, run};
+use crate::proto;
 use crate::toolchain::{Route, Toolchain};
 use crate::verify::{VerifyError, verify};
 
@@ -51,7 +52,7 @@ impl BuildOptions {
 /// A built and verified plugin.
 #[derive(Debug, Clone)]
 pub struct Artefact {
-    /// The file's content: a component with its manifest.
+    /// The file's content: a component with its manifest, and what it serves if it is a service.
     pub bytes: Vec<u8>,
     /// The manifest in it.
     pub manifest: Manifest,
@@ -79,6 +80,14 @@ pub enum BuildError {
         /// What is wrong in it.
         #[source]
         cause: ManifestError,
+    },
+    /// The `.proto` file of a service is wrong, or declares what a node cannot serve.
+    #[error("{path}: {text}")]
+    Proto {
+        /// The file that the manifest names.
+        path: PathBuf,
+        /// What is wrong; with file and line if it does not compile.
+        text: String,
     },
     /// Cargo could not be run, or stopped before it compiled anything.
     #[error("cargo failed in {dir}: {text}")]
@@ -125,9 +134,11 @@ pub fn build(
     let dir =
         options.dir.canonicalize().map_err(|cause| BuildError::Read { path: options.dir.clone(), cause })?;
     let manifest = read_manifest(&dir, options)?;
+    // Before the crate, which takes longer; and each time, since cargo does not know of the file.
+    let descriptors = manifest.service.as_ref().map(|it| proto::compile(&dir, it)).transpose()?;
     let module = compile(toolchain, &dir, options, progress)?;
     let core = std::fs::read(&module).map_err(|cause| BuildError::Read { path: module, cause })?;
-    let bytes = encode(&core, &manifest, options.debug)?;
+    let bytes = encode(&core, &manifest, descriptors.as_deref(), options.debug)?;
     let manifest = verify(&bytes)?;
     let digest = Digest::of(&bytes);
     progress(&format!(

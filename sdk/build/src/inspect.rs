@@ -3,9 +3,10 @@
 use serde::{Serialize, Serializer};
 
 use crate::digest::Digest;
+use crate::interface::Interface;
 use crate::manifest::Manifest;
 use crate::shape::{Item, Shape};
-use crate::verify::{VerifyError, check_world};
+use crate::verify::{VerifyError, check};
 
 /// What an artefact holds.
 #[derive(Debug, Clone, Serialize)]
@@ -19,7 +20,8 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// What it wants from the host: `interface#function`, sorted.
     pub imports: Vec<String>,
-    /// What it offers: `interface#function`, sorted.
+    /// What it offers: `interface#function`, sorted; then, of a service, its gRPC methods and the handler that each
+    /// reaches, in the order of its `.proto` file: `proto.RankingService/RankChange (call)`.
     pub exports: Vec<String>,
     /// Its top-level sections in file order.
     pub sections: Vec<SectionInfo>,
@@ -50,13 +52,17 @@ pub struct InspectError(#[from] pub VerifyError);
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
     let shape = Shape::read(bytes)?;
     let manifest = shape.manifest()?;
-    let refusal = check_world(bytes, &shape, &manifest.world).err().map(|e| e.to_string());
+    let refusal = check(bytes, &shape, &manifest).err().map(|e| e.to_string());
+    let mut exports = names(&shape.exports);
+    if let Ok(Some(interface)) = shape.interface(&manifest) {
+        exports.extend(methods(&interface));
+    }
     Ok(Inspection {
         digest: Digest::of(bytes),
         size: bytes.len(),
         manifest,
         imports: names(&shape.imports),
-        exports: names(&shape.exports),
+        exports,
         sections: shape.sections.into_iter().map(|(name, bytes)| SectionInfo { name, bytes }).collect(),
         refusal,
     })
@@ -72,6 +78,10 @@ fn names(items: &[Item]) -> Vec<String> {
     }
     names.sort();
     names
+}
+
+fn methods(interface: &Interface) -> impl Iterator<Item = String> {
+    interface.methods.iter().map(|method| format!("{} ({})", method.path, method.kind))
 }
 
 fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+/// The world of plugins that serve gRPC.
+pub(crate) const SERVICE_WORLD: &str = "service";
+
 /// What a plugin says about itself; the content of `plugin.toml`.
 ///
 /// The same text, completed with the defaults, travels in the artefact's `hotseat:manifest` section.
@@ -18,8 +21,22 @@ pub struct Manifest {
     pub version: Version,
     /// The world of `wit/` that the component is for, such as `game-logic`.
     pub world: String,
+    /// What a plugin of the world `service` serves; none in any other world.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// What the host grants and expects.
     pub limits: Limits,
+}
+
+/// The `[service]` table of a manifest: which gRPC methods the plugin serves, and how they find their shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// The `.proto` file with the methods, relative to `plugin.toml`: 1 to 1,024 bytes. Only a build reads it; the
+    /// artefact carries what it says in the section `hotseat:proto`.
+    pub proto: String,
+    /// The field that every request message has and whose value decides the shard: a uint64, int64, uint32, int32,
+    /// fixed64 or sfixed64. 1 to 64 of `a-z A-Z 0-9 _`, not beginning with a digit.
+    pub shard_by: String,
 }
 
 /// The `[limits]` table of a manifest. Every key may be left out.
@@ -79,8 +96,16 @@ struct Raw {
     name: String,
     version: String,
     world: String,
+    service: Option<RawService>,
     #[serde(default)]
     limits: RawLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawService {
+    proto: String,
+    shard_by: String,
 }
 
 #[derive(Deserialize)]
@@ -139,11 +164,13 @@ impl Manifest {
         })?;
         check_word("name", &raw.name)?;
         check_word("world", &raw.world)?;
+        let service = service(&raw.world, raw.service)?;
         let limits = raw.limits;
         Ok(Self {
             name: raw.name,
             version,
             world: raw.world,
+            service,
             limits: Limits {
                 memory_mib: within("limits.memory_mib", limits.memory_mib, 1..=4096)?,
                 deadline_ms: within("limits.deadline_ms", limits.deadline_ms, 1..=10_000)?,
@@ -166,6 +193,41 @@ impl Manifest {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("strings, integers and booleans always serialise")
     }
+}
+
+/// The table is there in the world `service` and nowhere else.
+fn service(world: &str, raw: Option<RawService>) -> Result<Option<Service>, ManifestError> {
+    let refused = |key, value: &str, allowed: &str| ManifestError::Value {
+        key,
+        value: value.chars().take(80).collect(),
+        allowed: allowed.into(),
+    };
+    match raw {
+        None if world == SERVICE_WORLD => {
+            let allowed = "a table with `proto` and `shard_by` for world \"service\"";
+            Err(refused("service", "nothing", allowed))
+        }
+        None => Ok(None),
+        Some(_) if world != SERVICE_WORLD => {
+            Err(refused("service", "a table", &format!("left out for world {world:?}")))
+        }
+        Some(RawService { proto, .. })
+            if !(1..=1024).contains(&proto.len()) || proto.contains(char::is_control) =>
+        {
+            let allowed = "1 to 1024 bytes: the path of a .proto file, relative to plugin.toml";
+            Err(refused("service.proto", &proto, allowed))
+        }
+        Some(RawService { shard_by, .. }) if !is_field_name(&shard_by) => {
+            let allowed = "1 to 64 of a-z, A-Z, 0-9 and _, not beginning with a digit";
+            Err(refused("service.shard_by", &shard_by, allowed))
+        }
+        Some(RawService { proto, shard_by }) => Ok(Some(Service { proto, shard_by })),
+    }
+}
+
+fn is_field_name(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins && name.len() <= 64 && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 fn check_word(key: &'static str, value: &str) -> Result<(), ManifestError> {
@@ -221,6 +283,37 @@ mod tests {
         assert_eq!(manifest.limits.tick_hz, 20);
         assert_eq!(manifest.limits.durability, Durability::None);
         assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
+    }
+
+    const SERVICE: &str = "name = \"rank\"\nversion = \"1.0.0\"\nworld = \"service\"\n";
+    const TABLE: &str = "[service]\nproto = \"../../proto/rank.proto\"\nshard_by = \"SetId\"\n";
+
+    #[test]
+    fn the_service_table_is_kept_as_written() {
+        let manifest = Manifest::parse(&format!("{SERVICE}{TABLE}[limits]\nmemory_mib = 8\n")).unwrap();
+        let service = manifest.service.as_ref().unwrap();
+        assert_eq!((service.proto.as_str(), service.shard_by.as_str()), ("../../proto/rank.proto", "SetId"));
+        assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
+        assert_eq!(Manifest::parse(HEAD).unwrap().service, None);
+    }
+
+    #[test]
+    fn the_service_table_belongs_to_the_world_service() {
+        refused(SERVICE, &["\"service\"", "\"nothing\"", "`proto` and `shard_by`"]);
+        refused(&format!("{HEAD}{TABLE}"), &["\"service\"", "left out", "\"game-logic\""]);
+        refused(&format!("{SERVICE}[service]\nproto = \"a.proto\"\n"), &["shard_by"]);
+        refused(&format!("{SERVICE}[service]\nshard_by = \"Id\"\n"), &["proto"]);
+        refused(&format!("{SERVICE}{TABLE}shards = 8\n"), &["shards"]);
+        refused(
+            &format!("{SERVICE}[service]\nproto = \"\"\nshard_by = \"Id\"\n"),
+            &["service.proto", "1 to 1024 bytes", "plugin.toml"],
+        );
+        for name in ["", "1st", "Set-Id", "Set.Id", &"a".repeat(65)] {
+            refused(
+                &format!("{SERVICE}[service]\nproto = \"a.proto\"\nshard_by = {name:?}\n"),
+                &["service.shard_by", &format!("{name:?}"), "1 to 64"],
+            );
+        }
     }
 
     #[test]

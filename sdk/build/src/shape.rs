@@ -8,6 +8,7 @@ use wasmparser::component_types::ComponentEntityType;
 use wasmparser::{Parser, Payload, Validator};
 
 use crate::component::{MANIFEST_SECTION, MAX_MANIFEST_BYTES};
+use crate::interface::{Interface, PROTO_SECTION};
 use crate::manifest::Manifest;
 use crate::verify::VerifyError;
 
@@ -19,6 +20,7 @@ pub(crate) struct Shape {
     /// Top-level sections in file order: name and size of their content in bytes.
     pub(crate) sections: Vec<(String, usize)>,
     manifests: Vec<Vec<u8>>,
+    protos: Vec<Vec<u8>>,
 }
 
 /// One import or export.
@@ -83,6 +85,9 @@ impl Shape {
                     Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => {
                         shape.manifests.push(section.data().to_vec());
                     }
+                    Payload::CustomSection(section) if section.name() == PROTO_SECTION => {
+                        shape.protos.push(section.data().to_vec());
+                    }
                     _ => {}
                 }
             }
@@ -110,6 +115,19 @@ impl Shape {
         let text = std::str::from_utf8(section)
             .map_err(|_| VerifyError::Manifest { reason: "it is not UTF-8 text".into() })?;
         Manifest::parse(text).map_err(|e| VerifyError::Manifest { reason: e.to_string() })
+    }
+
+    /// What the component serves; none if it is for another world than `service`.
+    pub(crate) fn interface(&self, manifest: &Manifest) -> Result<Option<Interface>, VerifyError> {
+        let Some(service) = &manifest.service else { return Ok(None) };
+        let [section] = self.protos.as_slice() else {
+            return Err(match self.protos.len() {
+                0 => VerifyError::NoInterface,
+                count => VerifyError::Interface { reason: format!("there are {count} of them") },
+            });
+        };
+        let interface = Interface::read(section, &service.shard_by);
+        interface.map(Some).map_err(|reason| VerifyError::Interface { reason })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use wit_parser::WorldId;
 
+use crate::interface::Interface;
 use crate::manifest::Manifest;
 use crate::shape::{Item, Shape};
 use crate::wit::{Contract, interfaces};
@@ -35,6 +36,24 @@ pub enum VerifyError {
     Manifest {
         /// What is wrong with it.
         reason: String,
+    },
+    /// A service plugin that does not say what it serves.
+    #[error(
+        "no `hotseat:proto` section, which a plugin of world \"service\" needs: make the artefact with \
+         `hotseat build`"
+    )]
+    NoInterface,
+    /// What a service plugin serves cannot be used.
+    #[error("bad `hotseat:proto` section: {reason}")]
+    Interface {
+        /// What is wrong with it; names the method, its request or the field.
+        reason: String,
+    },
+    /// It was asked what a plugin serves that is no service.
+    #[error("a plugin of world {world:?} serves no gRPC methods: only one of world \"service\" does")]
+    NoService {
+        /// The manifest's world.
+        world: String,
     },
     /// The manifest names a world that the contract does not have.
     #[error("unknown world {world:?}: this host knows {known}")]
@@ -99,12 +118,32 @@ pub enum VerifyError {
 pub fn verify(bytes: &[u8]) -> Result<Manifest, VerifyError> {
     let shape = Shape::read(bytes)?;
     let manifest = shape.manifest()?;
-    check_world(bytes, &shape, &manifest.world)?;
+    check(bytes, &shape, &manifest)?;
     Ok(manifest)
 }
 
+/// What the service plugin in `artefact` serves.
+///
+/// [`verify`] makes the same check; this is how a host learns the methods. Takes as long as reading the file's
+/// outside does: call it off the reactor. Never panics, whatever the bytes are.
+///
+/// # Errors
+/// [`VerifyError`] if it is no artefact, is not for the world `service`, or its descriptors cannot be served; the
+/// component itself is not compared with the world.
+pub fn interface(artefact: &[u8]) -> Result<Interface, VerifyError> {
+    let shape = Shape::read(artefact)?;
+    let manifest = shape.manifest()?;
+    shape.interface(&manifest)?.ok_or(VerifyError::NoService { world: manifest.world })
+}
+
+/// Compares the component with its world, and checks what it serves.
+pub(crate) fn check(bytes: &[u8], shape: &Shape, manifest: &Manifest) -> Result<(), VerifyError> {
+    check_world(bytes, shape, &manifest.world)?;
+    shape.interface(manifest).map(drop)
+}
+
 /// Compares the component with the world that its manifest names.
-pub(crate) fn check_world(bytes: &[u8], shape: &Shape, world_name: &str) -> Result<(), VerifyError> {
+fn check_world(bytes: &[u8], shape: &Shape, world_name: &str) -> Result<(), VerifyError> {
     let contract = Contract::parse();
     let world_id = contract.world(world_name).ok_or_else(|| VerifyError::UnknownWorld {
         world: world_name.to_owned(),

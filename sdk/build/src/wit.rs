@@ -7,6 +7,7 @@ pub const WIT: &[(&str, &str)] = &[
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("host.wit", include_str!("../../../wit/host.wit")),
     ("game-logic.wit", include_str!("../../../wit/game-logic.wit")),
+    ("service.wit", include_str!("../../../wit/service.wit")),
 ];
 
 /// The contract, parsed.
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_contract_resolves() {
-        assert!(worlds().contains(&"game-logic".to_owned()));
+        assert_eq!(worlds(), ["game-logic", "service"]);
         assert_eq!(package(), "hotseat:plugin@0.1.0");
     }
 }

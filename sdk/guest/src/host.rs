@@ -18,6 +18,21 @@ pub enum Level {
     Debug = 3,
 }
 
+/// A number from 0 to `bound - 1`, all equally likely; 0 if `bound` is 0.
+pub(crate) fn random_below(bound: u64) -> u64 {
+    if bound == 0 {
+        return 0;
+    }
+    // The lowest 2^64 mod bound values are what would make some remainders likelier: drawn again.
+    let surplus = bound.wrapping_neg() % bound;
+    loop {
+        let drawn = random();
+        if drawn >= surplus {
+            return drawn % bound;
+        }
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::Level;
@@ -71,6 +86,12 @@ mod component {
     }
     pub(crate) fn config(key: &str) -> Option<Vec<u8>> {
         plugin::config::get(key)
+    }
+    pub(crate) fn channel_send(to: &[u64], message: &[u8]) {
+        plugin::channels::send(to, message);
+    }
+    pub(crate) fn channel_end(channel: u64, status: u32, text: &str) {
+        plugin::channels::end(channel, status, text);
     }
 }
 
@@ -129,5 +150,13 @@ mod native {
     }
     pub(crate) fn config(key: &str) -> Option<Vec<u8>> {
         with_host(|host| host.config.get(key).cloned())
+    }
+    pub(crate) fn channel_send(to: &[u64], message: &[u8]) {
+        with_host(|host| {
+            host.queue(Effect::ChannelSend { channels: to.to_vec(), message: message.to_vec() })
+        });
+    }
+    pub(crate) fn channel_end(channel: u64, status: u32, text: &str) {
+        with_host(|host| host.queue(Effect::ChannelEnd { channel, status, text: text.into() }));
     }
 }

@@ -1,11 +1,19 @@
-//! What the author of a Hotseat plugin imports: one trait, one macro, and a room for native tests.
+//! What the author of a Hotseat plugin imports: one trait, one macro, and a room or shard for native tests.
 //!
-//! A plugin is a serde struct (the state of **one room**) with `&mut self` handlers. [`Game`] is the trait,
-//! [`export!`] turns the struct into a component for the world `game-logic`, [`Room`] is everything a handler
-//! can reach. Saving, loading and handing the state over to the next version come from this crate; a version
-//! that changes the layout raises [`Game::SCHEMA`] and says in [`Game::migrate`] how to read the older ones.
+//! A plugin is a serde struct with `&mut self` handlers, of one of two kinds:
 //!
-//! # A whole plugin
+//! | | a game | a gRPC service |
+//! |---|---|---|
+//! | the struct is the state of | one room | one shard: the ids that fall to it |
+//! | the trait | [`Game`] | [`Service`] |
+//! | what a handler can reach | [`Room`] | [`Shard`] |
+//! | the macro, and the world it makes a component for | [`export!`], `game-logic` | [`export_service!`], `service` |
+//! | in native tests | [`TestRoom`](testing::TestRoom) | [`TestShard`](testing::TestShard) |
+//!
+//! Saving, loading and handing the state over to the next version come from this crate; a version that changes the
+//! layout raises `SCHEMA` and says in `migrate` how to read the older ones.
+//!
+//! # A whole game
 //!
 //! ```
 //! use hotseat_guest::{Game, Refusal, Room, UserId};
@@ -90,39 +98,137 @@
 //! assert_eq!(after.state().sum, 3);
 //! ```
 //!
+//! # A whole service
+//!
+//! Its methods are declared in a `.proto` file, which `plugin.toml` names together with the field of every request
+//! that decides the shard (`[service]`, keys `proto` and `shard_by`). The handlers get encoded messages; a real
+//! plugin decodes them with prost, this one has messages so small that it does not need to:
+//!
+//! ```proto
+//! service Tally {
+//!   rpc Add(Step) returns (Sum);                                                       // a call
+//!   rpc Get(Step) returns (Sum) { option idempotency_level = NO_SIDE_EFFECTS; }        // a query
+//!   rpc Watch(Step) returns (stream Sum);                                              // a subscription
+//! }
+//! ```
+//!
+//! ```
+//! use std::collections::BTreeSet;
+//!
+//! use hotseat_guest::{Failure, Service, Shard};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Tally {
+//!     sum: u8,
+//!     watchers: BTreeSet<u64>,
+//! }
+//!
+//! impl Service for Tally {
+//!     const SCHEMA: u32 = 1;
+//!
+//!     fn open(_shard: &Shard, _key: &str) -> Result<Self, String> {
+//!         Ok(Tally::default())
+//!     }
+//!
+//!     fn call(&mut self, shard: &Shard, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
+//!         match (method, body) {
+//!             ("demo.Tally/Add", [step]) => {
+//!                 let sum = self.sum.checked_add(*step).ok_or_else(|| Failure::exhausted("it is full"))?;
+//!                 self.sum = sum;
+//!                 let watchers: Vec<u64> = self.watchers.iter().copied().collect();
+//!                 shard.send(&watchers, &[sum]);
+//!                 Ok(vec![sum])
+//!             }
+//!             ("demo.Tally/Add", _) => Err(Failure::invalid("a step is one byte")),
+//!             _ => Err(Failure::unimplemented(method)),
+//!         }
+//!     }
+//!
+//!     fn query(&self, _shard: &Shard, method: &str, _body: &[u8]) -> Result<Vec<u8>, Failure> {
+//!         match method {
+//!             "demo.Tally/Get" => Ok(vec![self.sum]),
+//!             _ => Err(Failure::unimplemented(method)),
+//!         }
+//!     }
+//!
+//!     fn subscribe(&mut self, _: &Shard, channel: u64, method: &str, _body: &[u8]) -> Result<(), Failure> {
+//!         match method {
+//!             "demo.Tally/Watch" => {
+//!                 self.watchers.insert(channel);
+//!                 Ok(())
+//!             }
+//!             _ => Err(Failure::unimplemented(method)),
+//!         }
+//!     }
+//!
+//!     fn unsubscribe(&mut self, _shard: &Shard, channel: u64) {
+//!         self.watchers.remove(&channel);
+//!     }
+//! }
+//!
+//! hotseat_guest::export_service!(Tally);
+//!
+//! // The same struct in a native test:
+//! use hotseat_guest::testing::TestShard;
+//!
+//! let mut shard = TestShard::<Tally>::open("tally#0").expect("opens");
+//! shard.subscribe(1, "demo.Tally/Watch", b"").expect("is accepted");
+//! assert_eq!(shard.call("demo.Tally/Add", &[5]).expect("adds"), [5]);
+//! assert_eq!(shard.sent(1), [[5]]);
+//! assert_eq!(shard.call("demo.Tally/Add", &[251]).expect_err("is refused").status, 8);
+//! assert_eq!(shard.query("demo.Tally/Get", b"").expect("reads"), [5]);
+//! ```
+//!
 //! # What a handler must keep in mind
 //!
-//! - **A call is a transaction.** What a handler asks of the room (frames, timers, transfers, calls of services)
-//!   happens when it returns. If it panics, runs past its deadline or refuses, none of it happens.
-//! - **A panic is not the end.** The host restores the room without the event that did it, and the panic's text
+//! - **A call is a transaction.** What a handler asks of the room or shard (frames, messages, timers, transfers,
+//!   calls of services) happens when it returns. If it panics, runs past its deadline or refuses, none of it happens.
+//! - **A panic is not the end.** The host restores the room or shard without the event that did it, and the panic's text
 //!   with file and line stands in the operator's log.
 //! - **Refuse before you change the state.** A refusal drops the effects but not what was written to `self`.
-//! - **Inputs decide everything.** Time, randomness, ids and answers come through [`Room`], so that the host can
-//!   replay a room. Prefer `BTreeMap` to `HashMap` where the order of iteration reaches a player.
+//! - **Inputs decide everything.** Time, randomness, ids and answers come through [`Room`] or [`Shard`], so that the host
+//!   can replay them. Prefer `BTreeMap` to `HashMap` where the order of iteration reaches a player or caller.
 
+mod answer;
 #[cfg(target_arch = "wasm32")]
 mod bindings_module;
 #[cfg(target_arch = "wasm32")]
 mod component;
+mod failure;
 mod game;
 mod host;
+#[cfg(target_arch = "wasm32")]
+mod instance;
 mod room;
 mod runtime;
+mod service;
+#[cfg(target_arch = "wasm32")]
+mod service_component;
+mod shard;
+mod shard_runtime;
 mod state;
 mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+pub use answer::Answer;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
-pub use bindings_module::bindings;
+pub use bindings_module::{bindings, game_bindings, service_bindings};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use component::Component;
-pub use game::{Answer, Game, LeaveReason, Refusal, Snapshot, UserId};
+pub use failure::Failure;
+pub use game::{Game, LeaveReason, Refusal, UserId};
 pub use host::Level;
 pub use room::Room;
-pub use state::decode;
+pub use service::Service;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use service_component::ServiceComponent;
+pub use shard::Shard;
+pub use state::{Snapshot, decode};
 pub use task::{Handle, MAX_CALLS_IN_FLIGHT, MAX_TASKS, Reply};
 
 /// Exports a type that implements [`Game`] as the plugin of this crate. Use it once, at the crate's root.
@@ -132,16 +238,38 @@ pub use task::{Handle, MAX_CALLS_IN_FLIGHT, MAX_TASKS, Reply};
 #[macro_export]
 macro_rules! export {
     ($game:ty) => {
+        #[cfg(target_arch = "wasm32")]
         const _: () = {
-            #[cfg(target_arch = "wasm32")]
             type HotseatComponent = $crate::Component<$game>;
-            #[cfg(target_arch = "wasm32")]
-    $crate::bindings::export!(HotseatComponent with_types_in $crate::bindings);
-
-            #[cfg(not(target_arch = "wasm32"))]
+            $crate::bindings::export! { HotseatComponent with_types_in $crate::bindings }
+            $crate::game_bindings::export! { HotseatComponent with_types_in $crate::game_bindings }
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
             const fn is_a_game<G: $crate::Game>() {}
-            #[cfg(not(target_arch = "wasm32"))]
             is_a_game::<$game>();
+        };
+    };
+}
+
+/// Exports a type that implements [`Service`] as the plugin of this crate. Use it once, at the crate's root, and not
+/// beside [`export!`].
+///
+/// The crate is a `cdylib` (and an `rlib`, if it has tests of its own). On any target but `wasm32` the macro only
+/// checks that the type implements [`Service`], so that `cargo test` runs the same crate natively.
+#[macro_export]
+macro_rules! export_service {
+    ($service:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type HotseatComponent = $crate::ServiceComponent<$service>;
+            $crate::bindings::export! { HotseatComponent with_types_in $crate::bindings }
+            $crate::service_bindings::export! { HotseatComponent with_types_in $crate::service_bindings }
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn is_a_service<S: $crate::Service>() {}
+            is_a_service::<$service>();
         };
     };
 }

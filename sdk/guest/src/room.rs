@@ -96,17 +96,7 @@ impl<G: Game> Room<G> {
 
     /// A number from 0 to `bound - 1`, all equally likely; 0 if `bound` is 0.
     pub fn random_below(&self, bound: u64) -> u64 {
-        if bound == 0 {
-            return 0;
-        }
-        // The lowest 2^64 mod bound values are what would make some remainders likelier: drawn again.
-        let surplus = bound.wrapping_neg() % bound;
-        loop {
-            let drawn = host::random();
-            if drawn >= surplus {
-                return drawn % bound;
-            }
-        }
+        host::random_below(bound)
     }
 
     /// An id that no other room, plugin or node hands out; rising within a room.

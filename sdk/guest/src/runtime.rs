@@ -2,9 +2,10 @@
 
 use std::cell::Ref;
 
-use crate::game::{Answer, Game, LeaveReason, Refusal, Snapshot, UserId};
+use crate::answer::Answer;
+use crate::game::{Game, LeaveReason, Refusal, UserId};
 use crate::room::Room;
-use crate::state;
+use crate::state::{self, Snapshot};
 
 /// A room that is open.
 pub(crate) struct Runtime<G: Game> {
@@ -22,7 +23,9 @@ impl<G: Game> Runtime<G> {
 
     pub(crate) fn load(snapshot: &Snapshot) -> Result<Self, String> {
         let runtime = Self { room: Room::empty() };
-        let game = state::restore(&runtime.room, snapshot)?;
+        let room = &runtime.room;
+        let mut game = state::restore(G::SCHEMA, snapshot, |from, bytes| G::migrate(room, from, bytes))?;
+        game.loaded(room)?;
         runtime.room.game.replace(Some(game));
         // The host ignores effects of a load, so nobody would answer these.
         runtime.room.executor.clear();
@@ -30,7 +33,7 @@ impl<G: Game> Runtime<G> {
     }
 
     pub(crate) fn save(&self) -> Snapshot {
-        state::encode(&*self.state())
+        state::encode(G::SCHEMA, &*self.state())
     }
 
     pub(crate) fn state(&self) -> Ref<'_, G> {

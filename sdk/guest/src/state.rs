@@ -1,11 +1,20 @@
 //! From the state to bytes and back, over schemas.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::game::{Game, Snapshot};
-use crate::room::Room;
+/// The state of one room or shard as it is saved and handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The layout of `bytes`: [`Game::SCHEMA`](crate::Game::SCHEMA) or
+    /// [`Service::SCHEMA`](crate::Service::SCHEMA) of the version that saved it.
+    pub schema: u32,
+    /// The serialised state.
+    pub bytes: Vec<u8>,
+}
 
-/// Reads a state out of saved bytes; for [`Game::migrate`], with the struct as it was in the old version.
+/// Reads a state out of saved bytes; for [`Game::migrate`](crate::Game::migrate) and
+/// [`Service::migrate`](crate::Service::migrate), with the struct as it was in the old version.
 ///
 /// # Errors
 /// If the bytes do not fit the type exactly, with the type's name. Bytes that are left over do not fit either.
@@ -21,20 +30,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 /// Writes the state. Panics (and so traps) if the author's own `Serialize` fails.
-pub(crate) fn encode<G: Game>(game: &G) -> Snapshot {
-    match postcard::to_allocvec(game) {
-        Ok(bytes) => Snapshot { schema: G::SCHEMA, bytes },
+pub(crate) fn encode(schema: u32, state: &impl Serialize) -> Snapshot {
+    match postcard::to_allocvec(state) {
+        Ok(bytes) => Snapshot { schema, bytes },
         Err(error) => panic!("the state cannot be serialised: {error}"),
     }
 }
 
-/// Reads a state of this or an older schema, then lets the game rebuild what is not in it.
-pub(crate) fn restore<G: Game>(room: &Room<G>, snapshot: &Snapshot) -> Result<G, String> {
-    let mut game = match snapshot.schema {
-        schema if schema == G::SCHEMA => decode(&snapshot.bytes)?,
-        schema if schema < G::SCHEMA => G::migrate(room, schema, &snapshot.bytes)?,
-        schema => return Err(format!("state has schema {schema}, this version knows up to {}", G::SCHEMA)),
-    };
-    game.loaded(room)?;
-    Ok(game)
+/// Reads a state of the schema `ours` or, through `migrate`, of an older one.
+pub(crate) fn restore<T: DeserializeOwned>(
+    ours: u32,
+    snapshot: &Snapshot,
+    migrate: impl FnOnce(u32, &[u8]) -> Result<T, String>,
+) -> Result<T, String> {
+    match snapshot.schema {
+        schema if schema == ours => decode(&snapshot.bytes),
+        schema if schema < ours => migrate(schema, &snapshot.bytes),
+        schema => Err(format!("state has schema {schema}, this version knows up to {ours}")),
+    }
 }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::game::{Answer, Game};
+use crate::answer::Answer;
+use crate::game::Game;
 use crate::host;
 use crate::room::Room;
 

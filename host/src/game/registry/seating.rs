@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tracing::warn;
 
 use super::{CreateError, Present, Registry};
+use crate::actor::EnlistError;
 use crate::game::room::Target;
 use crate::link::{
     Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Signal, Up, Uplink, UserId,
@@ -73,9 +74,9 @@ impl Registry {
         let user = player.user.0;
         let room = room.unwrap_or_else(|| self.home_of(user));
         let handle = self.open(&room, &[]).map_err(|error| match error {
-            CreateError::NoPlugin => AttachError::NoPlugin,
+            CreateError::Enlist(EnlistError::NoVersion(_)) => AttachError::NoPlugin,
             CreateError::Full(limit) => AttachError::Busy { what: "max_rooms", limit },
-            CreateError::Stopped => AttachError::Shutdown,
+            CreateError::Enlist(EnlistError::Stopped) => AttachError::Shutdown,
             CreateError::Name(_) => AttachError::Closed { room: room.clone(), why: error.to_string() },
         })?;
         let mut opened = handle.opened.clone();

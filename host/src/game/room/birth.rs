@@ -5,11 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, warn};
 
+use super::Room;
 use super::closing::evict;
-use super::{Order, Room};
+use crate::actor::{IN_FLIGHT_MAX, Live, Order, Sandbox};
 use crate::game::registry::{Registry, RoomHandle};
-use crate::game::sandbox::{Sandbox, SwapError};
-use crate::game::services::IN_FLIGHT_MAX;
 use crate::journal::Past;
 use crate::link::{LeaveReason, Up};
 use crate::plugin::{Input, LoadError, Version};
@@ -21,8 +20,8 @@ pub(in crate::game) type Opened = watch::Receiver<Option<Result<(), String>>>;
 pub(in crate::game) struct Birth {
     pub(in crate::game) handle: RoomHandle,
     pub(in crate::game) args: Arc<[u8]>,
-    pub(in crate::game) version: Arc<Version>,
-    pub(in crate::game) fallback: Option<Arc<Version>>,
+    /// What it is to run.
+    pub(in crate::game) live: Live,
     /// What an earlier process left of the room.
     pub(in crate::game) past: Option<Past>,
     pub(in crate::game) mailbox: mpsc::Receiver<Up>,
@@ -32,10 +31,11 @@ pub(in crate::game) struct Birth {
 
 /// Opens the room and runs it to its end.
 pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
-    let Birth { handle, args, version, fallback, past, mut mailbox, orders, opened } = birth;
-    let env = registry.new_env();
+    let Birth { handle, args, live: Live { version, fallback }, past, mut mailbox, orders, opened } = birth;
+    let crew = Arc::clone(registry.crew());
+    let env = crew.new_env();
     let open = |version: &Arc<Version>, fallback| {
-        let (world, room, args) = (registry.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
+        let (world, room, args) = (crew.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
         Sandbox::open(world, version, fallback, room, args, env.clone())
     };
     let restored = past.and_then(|past| restore(&registry, &version, &handle.name, &past));
@@ -43,7 +43,7 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
     let sandbox =
         tokio::task::block_in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
             Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
-                registry.report(&version, &fault);
+                crew.report(&version, &fault);
                 open(fallback, None)
             }
             opened => opened,
@@ -71,7 +71,7 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
 
 /// Brings back what an earlier process left. What cannot be brought back is set aside, and the room begins anew.
 fn restore(registry: &Registry, version: &Arc<Version>, name: &Arc<str>, past: &Past) -> Option<Sandbox> {
-    let world = registry.world().clone();
+    let world = registry.crew().world().clone();
     let journal = Arc::clone(&world.journal);
     match tokio::task::block_in_place(|| Sandbox::restore(world, version, Arc::clone(name), past)) {
         Ok(sandbox) => Some(sandbox),
@@ -92,8 +92,8 @@ impl Room {
     /// A room that has come back: its players are not here any more, and what it waited for will not come.
     pub(super) fn come_back(&mut self) {
         let now_ms = self.now();
-        let members: Vec<u64> = self.sandbox.env().members().iter().copied().collect();
-        let calls: Vec<u64> = self.sandbox.env().calls().iter().copied().collect();
+        let members: Vec<u64> = self.actor.sandbox.env().members().iter().copied().collect();
+        let calls: Vec<u64> = self.actor.sandbox.env().calls().iter().copied().collect();
         for user in members {
             self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
             self.settle(now_ms);
@@ -108,16 +108,13 @@ impl Room {
 
     /// The room's state becomes its base.
     pub(super) fn checkpoint(&mut self) {
-        match tokio::task::block_in_place(|| self.sandbox.checkpoint()) {
-            Ok(()) => {}
-            Err(SwapError::Lost(error)) => self.closing = Some(format!("the room is lost: {error}")),
-            Err(error) => warn!(room = %self.name, %error, "no snapshot"),
-        }
+        let kept = self.actor.checkpoint();
+        self.check(kept);
     }
 
     /// The node shuts down: what is worth keeping is kept.
     pub(super) fn last_words(&mut self) {
         self.checkpoint();
-        self.sandbox.write_inputs();
+        self.actor.sandbox.write_inputs();
     }
 }

@@ -5,7 +5,7 @@ use tracing::{debug, warn};
 
 use super::seats::Target;
 use super::{Deferred, Departure, Room};
-use crate::game::services::{IN_FLIGHT_MAX, Request};
+use crate::actor::{IN_FLIGHT_MAX, Request};
 use crate::link::{Close, LeaveReason, Push};
 use crate::plugin::{Effect, Input};
 
@@ -15,15 +15,15 @@ const REFUSAL_MAX: usize = 512;
 impl Room {
     /// Carries out the effects of the last call, in order.
     pub(super) fn release(&mut self) {
-        if self.sandbox.effects().is_empty() {
+        if self.actor.sandbox.effects().is_empty() {
             return;
         }
-        let mut effects = std::mem::take(self.sandbox.effects());
+        let mut effects = std::mem::take(self.actor.sandbox.effects());
         for effect in effects.iter() {
             self.carry_out(effect);
         }
         effects.clear();
-        *self.sandbox.effects() = effects;
+        *self.actor.sandbox.effects() = effects;
     }
 
     fn carry_out(&mut self, effect: Effect<'_>) {
@@ -62,6 +62,8 @@ impl Room {
             }
             // The sandbox keeps timers, since a rebuild must restore them.
             Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+            // Rooms have no streams: their world does not import them.
+            Effect::SendChannels { .. } | Effect::EndChannel { .. } => {}
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use hotseat_packet::{ErrorInfo, Message};
 use hotseat_packet::{code, opcode};
 
-use super::{Departure, Strikes};
+use super::Departure;
+use crate::actor::Strikes;
 use crate::link::{
     Close, Frames, FramesBuilder, LeaveReason, Outbox, Player, Push, SessionId, Signal, UserId,
 };

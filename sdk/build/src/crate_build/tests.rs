@@ -45,6 +45,20 @@ fn crates_that_are_no_plugins_get_a_clear_error() {
         shop.refused("bad-manifest", &[("Cargo.toml", &cdylib), ("src/lib.rs", ""), ("plugin.toml", &wrong)]);
     assert!(error.to_string().contains("limits.tick_hz"), "{error}");
 
+    let service = "name = \"tiny\"\nversion = \"0.1.0\"\nworld = \"service\"\n\
+                   [service]\nproto = \"tiny.proto\"\nshard_by = \"Id\"\n";
+    let source = [("Cargo.toml", cdylib.as_str()), ("src/lib.rs", ""), ("plugin.toml", service)];
+    let error = shop.refused("no-proto", &source);
+    assert!(matches!(&error, BuildError::Read { path, .. } if path.ends_with("tiny.proto")), "{error}");
+
+    let proto = (
+        "tiny.proto",
+        "syntax = \"proto3\";\nmessage Ask { string Id = 1; }\n\
+                                service Tiny { rpc Get(Ask) returns (Ask); }\n",
+    );
+    let error = shop.refused("bad-proto", &[source.as_slice(), &[proto]].concat());
+    assert!(matches!(&error, BuildError::Proto { text, .. } if text.contains("\"string\"")), "{error}");
+
     let error = shop.refused("no-crate", &[("plugin.toml", PLUGIN_TOML)]);
     assert!(matches!(&error, BuildError::Cargo { text, .. } if text.contains("Cargo.toml")), "{error}");
 

@@ -6,13 +6,19 @@ use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_compon
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, SourceMap};
 
 use super::*;
-use crate::component::{MANIFEST_SECTION, MAX_MANIFEST_BYTES, with_manifest};
+use crate::component::{MANIFEST_SECTION, MAX_MANIFEST_BYTES, with_descriptors, with_manifest};
 use crate::inspect::inspect;
+use crate::interface::{MAX_PROTO_BYTES, MethodKind};
 use crate::wit::WIT;
 
 /// A component for the contract with `from` replaced by `to`; no manifest.
 #[track_caller]
 fn component(from: &str, to: &str) -> Vec<u8> {
+    component_for("game-logic", from, to)
+}
+
+#[track_caller]
+fn component_for(world: &str, from: &str, to: &str) -> Vec<u8> {
     let mut sources = SourceMap::new();
     let mut found = from.is_empty();
     for (name, text) in WIT {
@@ -22,7 +28,7 @@ fn component(from: &str, to: &str) -> Vec<u8> {
     assert!(found, "the contract has no {from:?} any more");
     let mut resolve = Resolve::default();
     let package = resolve.push_group(sources.parse().map_err(|(_, e)| e).unwrap()).unwrap();
-    let world = resolve.packages[package].worlds["game-logic"];
+    let world = resolve.packages[package].worlds[world];
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
@@ -41,6 +47,7 @@ fn with_section(mut component: Vec<u8>, data: &[u8]) -> Vec<u8> {
     component
 }
 
+static SERVED: LazyLock<Vec<u8>> = LazyLock::new(|| service(&[&descriptors(PROTO)]));
 static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| artefact("", ""));
 
 #[track_caller]
@@ -134,6 +141,96 @@ fn wrong_types_are_refused() {
     refused(&artefact("tick: func(dt-ms: u32);", "tick: func(dt-ms: u64);"), &["does not fit world", "u64"]);
 }
 
+const PROTO: &str = "syntax = \"proto3\"; package demo;
+    message Ask { int64 SetId = 3; } message Sum { int32 sum = 1; }
+    service Tally {
+        rpc Add(Ask) returns (Sum);
+        rpc Watch(Ask) returns (stream Sum);
+    }";
+
+fn descriptors(text: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("it.proto"), text).unwrap();
+    protox::Compiler::new([dir.path()]).unwrap().open_file("it.proto").unwrap().encode_file_descriptor_set()
+}
+
+fn service_manifest() -> Manifest {
+    let text = "name = \"x\"\nversion = \"0.0.1\"\nworld = \"service\"\n\
+                [service]\nproto = \"it.proto\"\nshard_by = \"SetId\"\n";
+    Manifest::parse(text).unwrap()
+}
+
+/// A service with these in its `hotseat:proto` sections.
+fn service(sections: &[&[u8]]) -> Vec<u8> {
+    let component = component_for("service", "", "");
+    let component = sections.iter().fold(component, |it, section| with_descriptors(it, section));
+    with_manifest(component, &service_manifest())
+}
+
+#[test]
+fn a_service_is_accepted_and_says_what_it_serves() {
+    let proto = descriptors(PROTO);
+    let bytes = service(&[&proto]);
+    assert_eq!(verify(&bytes), Ok(service_manifest()));
+    let interface = interface(&bytes).unwrap();
+    assert_eq!(interface.services, ["demo.Tally"]);
+    let methods: Vec<_> = interface.methods.iter().map(|it| (&*it.path, it.kind, it.shard_field)).collect();
+    let expected = [("demo.Tally/Add", MethodKind::Call, 3), ("demo.Tally/Watch", MethodKind::Subscribe, 3)];
+    assert_eq!(methods, expected);
+
+    let inspection = inspect(&bytes).unwrap();
+    assert_eq!(inspection.refusal, None);
+    assert!(
+        inspection
+            .exports
+            .ends_with(&["demo.Tally/Add (call)".into(), "demo.Tally/Watch (subscribe)".into()])
+    );
+    assert!(
+        inspection.sections.iter().any(|it| it.name == "custom \"hotseat:proto\"" && it.bytes == proto.len())
+    );
+    assert_eq!(serde_json::to_value(&inspection).unwrap()["manifest"]["service"]["shard_by"], "SetId");
+}
+
+#[test]
+fn the_manifest_of_a_service_can_be_replaced() {
+    let bytes = service(&[&descriptors(PROTO)]);
+    let section = with_manifest(Vec::new(), &service_manifest());
+    let bare = bytes.strip_suffix(&section[..]).unwrap().to_owned();
+    let other = Manifest { version: semver::Version::new(2, 0, 0), ..service_manifest() };
+    let relabelled = with_manifest(bare, &other);
+    assert_eq!(verify(&relabelled), Ok(other));
+    assert_eq!(interface(&relabelled), interface(&bytes));
+}
+
+#[test]
+fn services_that_cannot_be_served_are_refused() {
+    refused(&service(&[]), &["no `hotseat:proto` section", "`hotseat build`"]);
+    let proto = descriptors(PROTO);
+    refused(&service(&[&proto, &proto]), &["bad `hotseat:proto` section", "2 of them"]);
+    refused(&service(&[b"rubbish"]), &["bad `hotseat:proto` section", "no usable descriptors"]);
+    refused(&service(&[&vec![0; MAX_PROTO_BYTES + 1]]), &["bad `hotseat:proto` section", "1048577 bytes"]);
+    let other = descriptors(&PROTO.replace("SetId", "Key"));
+    refused(&service(&[&other]), &["demo.Tally/Add", "demo.Ask", "\"SetId\""]);
+    let refusal = inspect(&service(&[&other])).unwrap().refusal.unwrap();
+    assert!(refusal.contains("demo.Ask"), "{refusal}");
+
+    let incomplete = component_for("service", "end: func(channel: u64, status: u32, text: string);", "");
+    let incomplete = with_manifest(with_descriptors(incomplete, &proto), &service_manifest());
+    assert_eq!(verify(&incomplete), Ok(service_manifest()), "what it does not import is its own affair");
+    let missing = component_for("service", "unsubscribe: func(channel: u64);", "");
+    let missing = with_manifest(with_descriptors(missing, &proto), &service_manifest());
+    refused(&missing, &["does not export", "hotseat:plugin/handler@0.1.0#unsubscribe"]);
+    let game = with_manifest(with_descriptors(component("", ""), &proto), &service_manifest());
+    refused(&game, &["world \"service\"", "hotseat:plugin/players@0.1.0"]);
+}
+
+#[test]
+fn only_a_service_has_an_interface() {
+    let error = interface(&GOOD).expect_err("must be refused").to_string();
+    assert!(error.contains("\"game-logic\"") && error.contains("serves no gRPC methods"), "{error}");
+    assert!(matches!(interface(b""), Err(VerifyError::NotWasm { .. })));
+}
+
 #[test]
 fn an_inspection_shows_what_is_inside() {
     let inspection = inspect(&GOOD).unwrap();
@@ -158,6 +255,7 @@ fn answers(bytes: &[u8]) {
         assert!(!e.to_string().contains("gave up"), "a library panicked");
     }
     drop(inspect(bytes));
+    let _ = interface(bytes);
 }
 
 proptest! {
@@ -176,8 +274,9 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         flips in proptest::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4),
         whole in any::<bool>(),
+        service in any::<bool>(),
     ) {
-        let mut bytes = GOOD.clone();
+        let mut bytes = if service { SERVED.clone() } else { GOOD.clone() };
         for (at, mask) in flips {
             let at = at.index(bytes.len());
             bytes[at] ^= mask;

@@ -3,9 +3,10 @@
 use crate::game::UserId;
 use crate::testing::Level;
 
-/// One thing a handler asked the host to do; see the method of [`Room`](crate::Room) of the same name.
+/// One thing a handler asked the host to do; see the method of [`Room`](crate::Room) or [`Shard`](crate::Shard) of
+/// the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the parameters of the methods of Room")]
+#[expect(missing_docs, reason = "the fields are the parameters of the methods of Room and Shard")]
 pub enum Effect {
     /// A frame for one player.
     Send { user: UserId, op: u16, payload: Vec<u8> },
@@ -27,6 +28,10 @@ pub enum Effect {
     PutProfile { user: UserId, bytes: Vec<u8> },
     /// A call of another service.
     Call(ServiceCall),
+    /// A message for streams: [`Shard::send`](crate::Shard::send).
+    ChannelSend { channels: Vec<u64>, message: Vec<u8> },
+    /// The end of a stream, with a gRPC status: [`Shard::end`](crate::Shard::end).
+    ChannelEnd { channel: u64, status: u32, text: String },
 }
 
 impl Effect {
@@ -37,6 +42,8 @@ impl Effect {
             Self::CreateRoom { args, .. } => args.len(),
             Self::PutProfile { bytes, .. } => bytes.len(),
             Self::Call(call) => call.body.len(),
+            Self::ChannelSend { message, .. } => message.len(),
+            Self::ChannelEnd { text, .. } => text.len(),
             Self::Kick { .. }
             | Self::Transfer { .. }
             | Self::CloseRoom { .. }
@@ -46,7 +53,8 @@ impl Effect {
     }
 }
 
-/// A call of another service that waits for [`TestRoom::answer`](crate::testing::TestRoom::answer).
+/// A call of another service that waits for [`TestRoom::answer`](crate::testing::TestRoom::answer) or
+/// [`TestShard::answer`](crate::testing::TestShard::answer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceCall {
     /// Names the call.

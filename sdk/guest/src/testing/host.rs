@@ -1,8 +1,10 @@
-//! The host a test room talks to: inputs under the test's control, effects queued until the call returns.
+//! The host a test room or shard talks to: inputs under the test's control, effects queued until the call returns.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::answer::Answer;
 use crate::game::UserId;
+use crate::testing::channels::Channels;
 use crate::testing::{Effect, Level, LogLine, ServiceCall};
 
 /// Limits of the contract, from `wit/host.wit`.
@@ -13,6 +15,9 @@ const MAX_TIMERS: usize = 1024;
 const MAX_PROFILE: usize = 64 << 10;
 const MAX_CALLS: usize = 64;
 
+/// More events than this following from one another are a loop of the plugin's.
+pub(crate) const MAX_FOLLOW_UPS: usize = 10_000;
+
 /// Where time begins in a test: 2026-01-01 UTC.
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
@@ -22,6 +27,11 @@ pub(crate) enum FollowUp {
     Transferred(UserId),
     Rejoin(UserId),
     Overloaded(u64),
+}
+
+/// What the host answers to a call beyond the limit.
+pub(crate) fn overloaded() -> Answer {
+    Answer::error(8, format!("{MAX_CALLS} calls are in flight"))
 }
 
 #[derive(Clone)]
@@ -41,6 +51,7 @@ pub(crate) struct TestHost {
     pub(crate) released: Vec<Effect>,
     pub(crate) sent: BTreeMap<UserId, Vec<(u16, Vec<u8>)>>,
     pub(crate) closed: Option<u32>,
+    pub(crate) channels: Channels,
     random: u64,
     last_id: u64,
     last_token: u64,
@@ -64,6 +75,7 @@ impl TestHost {
             released: Vec::new(),
             sent: BTreeMap::new(),
             closed: None,
+            channels: Channels::default(),
             random: 1,
             last_id: 0,
             last_token: 0,
@@ -89,6 +101,17 @@ impl TestHost {
     pub(crate) fn next_id(&mut self) -> u64 {
         self.last_id = (self.now_ms << 22).max(self.last_id + 1);
         self.last_id
+    }
+
+    /// Forgets the next timer that is due until then, moves time there, and names it.
+    pub(crate) fn take_due(&mut self, until: u64) -> Option<u64> {
+        let (due, id) = self.timers.iter().map(|(id, due)| (*due, *id)).min()?;
+        if due > until {
+            return None;
+        }
+        self.timers.remove(&id);
+        self.now_ms = self.now_ms.max(due);
+        Some(id)
     }
 
     pub(crate) fn log(&mut self, level: Level, text: &str) {
@@ -210,6 +233,8 @@ impl TestHost {
                 }
                 self.calls.insert(call.token, call.clone());
             }
+            Effect::ChannelSend { channels, message } => self.channels.send(channels, message),
+            Effect::ChannelEnd { channel, status, text } => self.channels.end(*channel, *status, text),
         }
         None
     }

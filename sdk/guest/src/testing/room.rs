@@ -5,16 +5,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::game::{Answer, Game, LeaveReason, Refusal, Snapshot, UserId};
+use crate::answer::Answer;
+use crate::game::{Game, LeaveReason, Refusal, UserId};
 use crate::runtime::Runtime;
-use crate::testing::host::FollowUp;
+use crate::state::Snapshot;
+use crate::testing::host::{FollowUp, MAX_FOLLOW_UPS, overloaded};
 use crate::testing::{Effect, LogLine, ServiceCall, Setup, SharedHost, enter};
 
 /// A tick of 20 Hz, as most games have it; [`TestRoom::tick_every`] changes it.
 const DEFAULT_TICK_MS: u32 = 50;
-
-/// More events than this following from one another are a loop of the game's.
-const MAX_FOLLOW_UPS: usize = 10_000;
 
 /// A room of the game `G` in memory. Time stands still until [`tick`](TestRoom::tick) or
 /// [`advance`](TestRoom::advance).
@@ -161,12 +160,7 @@ impl<G: Game> TestRoom<G> {
     /// Lets time pass without ticks. Timers fire when they are due, equal times by rising id; those they set too.
     pub fn advance(&mut self, ms: u64) {
         let until = self.host.borrow().now_ms + ms;
-        while let Some((due, id)) = self.next_timer().filter(|(due, _)| *due <= until) {
-            {
-                let mut host = self.host.borrow_mut();
-                host.timers.remove(&id);
-                host.now_ms = host.now_ms.max(due);
-            }
+        while let Some(id) = self.due_timer(until) {
             self.event(|runtime| runtime.timer(id));
         }
         self.host.borrow_mut().now_ms = until;
@@ -263,8 +257,8 @@ impl<G: Game> TestRoom<G> {
         assert!(host.players.contains(&user), "player {user} is not in the room: join first");
     }
 
-    fn next_timer(&self) -> Option<(u64, u64)> {
-        self.host.borrow().timers.iter().map(|(id, due)| (*due, *id)).min()
+    fn due_timer(&self, until: u64) -> Option<u64> {
+        self.host.borrow_mut().take_due(until)
     }
 
     fn event(&mut self, event: impl FnOnce(&Runtime<G>)) {
@@ -293,9 +287,7 @@ impl<G: Game> TestRoom<G> {
                 FollowUp::Kicked(user) => runtime.leave(user, LeaveReason::Kicked),
                 FollowUp::Transferred(user) => runtime.leave(user, LeaveReason::Transferred),
                 FollowUp::Rejoin(user) => runtime.rejoin(user),
-                FollowUp::Overloaded(token) => {
-                    runtime.reply(token, Answer::error(8, "64 calls are in flight"));
-                }
+                FollowUp::Overloaded(token) => runtime.reply(token, overloaded()),
             });
             follow_ups.extend(self.host.borrow_mut().release());
         }

@@ -1,12 +1,14 @@
-//! What is set before a test room exists.
+//! What is set before a test room or shard exists.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::game::{Game, Snapshot, UserId};
-use crate::testing::{SharedHost, TestHost, TestRoom};
+use crate::game::{Game, UserId};
+use crate::service::Service;
+use crate::state::Snapshot;
+use crate::testing::{SharedHost, TestHost, TestRoom, TestShard};
 
-/// What a test settles before [`Game::open`] or [`Game::migrate`] run: for games that read it there.
+/// What a test settles before `open` or `migrate` run: for games and services that read it there.
 ///
 /// ```
 /// # use hotseat_guest::{Game, Room};
@@ -40,7 +42,7 @@ impl Setup {
         Self { host: TestHost::new() }
     }
 
-    /// Where the room's random numbers begin.
+    /// Where the random numbers begin.
     pub fn seed(mut self, seed: u64) -> Self {
         self.host.seed(seed);
         self
@@ -78,6 +80,22 @@ impl Setup {
     /// If the state does not decode, is of a newer schema, or the migration fails.
     pub fn load<G: Game>(self, snapshot: &Snapshot) -> Result<TestRoom<G>, String> {
         TestRoom::load_on(self.shared(""), snapshot)
+    }
+
+    /// A new shard.
+    ///
+    /// # Errors
+    /// Those of [`Service::open`].
+    pub fn open_shard<S: Service>(self, key: &str) -> Result<TestShard<S>, String> {
+        TestShard::open_on(self.shared(key), key)
+    }
+
+    /// A shard out of a saved state; without streams, timers and calls.
+    ///
+    /// # Errors
+    /// If the state does not decode, is of a newer schema, or the migration fails.
+    pub fn load_shard<S: Service>(self, snapshot: &Snapshot) -> Result<TestShard<S>, String> {
+        TestShard::load_on(self.shared(""), snapshot)
     }
 
     fn shared(mut self, key: &str) -> SharedHost {

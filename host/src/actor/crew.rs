@@ -1,0 +1,242 @@
+//! Crew: all actors of one plugin, and the version they run.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hotseat_build::Durability;
+use prometheus::IntCounter;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::clock::Clock;
+use super::metrics::ActorMetrics;
+use super::order::Order;
+use super::sandbox::World;
+use crate::plugin::{Env, Fault, Input, Version};
+
+/// All actors of one plugin.
+pub struct Crew {
+    plugin: String,
+    /// A name that any of its actors could have; what a new version is tried as.
+    sample: Arc<str>,
+    wit_world: &'static str,
+    clock: Clock,
+    world: World,
+    metrics: ActorMetrics,
+    calls: [IntCounter; Input::KINDS.len()],
+    faults: AtomicU64,
+    reports: mpsc::Sender<(Arc<Version>, Fault)>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    members: HashMap<Arc<str>, Member>,
+    live: Option<Live>,
+    stopped: bool,
+}
+
+/// What the actors run.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The version of new actors.
+    pub version: Arc<Version>,
+    /// The version before it, while this one is on probation.
+    pub fallback: Option<Arc<Version>>,
+}
+
+/// How to reach an actor with orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) name: Arc<str>,
+    pub(crate) orders: mpsc::Sender<Order>,
+}
+
+/// Why there can be no further actor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnlistError {
+    /// Nothing to run.
+    #[error("no version of the plugin {0} is live")]
+    NoVersion(String),
+    /// Nothing begins any more.
+    #[error("the node is shutting down")]
+    Stopped,
+}
+
+/// What a crew is made of.
+pub struct CrewParts {
+    /// The plugin's name.
+    pub plugin: String,
+    /// A name that any of its actors could have.
+    pub sample: Arc<str>,
+    /// The world of `wit/` that its versions are for.
+    pub wit_world: &'static str,
+    /// What its guests get.
+    pub world: World,
+    /// Counters.
+    pub metrics: ActorMetrics,
+    /// Where faults of versions on probation are reported.
+    pub reports: mpsc::Sender<(Arc<Version>, Fault)>,
+}
+
+impl Crew {
+    /// A crew without actors.
+    pub fn new(parts: CrewParts) -> Arc<Self> {
+        let CrewParts { plugin, sample, wit_world, world, metrics, reports } = parts;
+        let calls = Input::KINDS.map(|kind| metrics.calls.with_label_values(&[kind]));
+        Arc::new(Self {
+            plugin,
+            sample,
+            wit_world,
+            clock: Clock::start(),
+            world,
+            metrics,
+            calls,
+            faults: AtomicU64::new(0),
+            reports,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every step, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The plugin's name.
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    pub(crate) fn sample(&self) -> &Arc<str> {
+        &self.sample
+    }
+
+    pub(crate) fn wit_world(&self) -> &'static str {
+        self.wit_world
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(crate) fn metrics(&self) -> &ActorMetrics {
+        &self.metrics
+    }
+
+    /// A new actor's world, with a seed that no other one shares.
+    pub(crate) fn new_env(&self) -> Env {
+        Env::new(self.world.ids.next())
+    }
+
+    /// Counts a guest call.
+    #[inline]
+    pub(crate) fn count(&self, input: &Input<'_>) {
+        self.calls[input.kind_index()].inc();
+    }
+
+    /// Counts a fault.
+    pub(crate) fn count_fault(&self, fault: &Fault) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.metrics.faults.with_label_values(&[fault.kind.name()]).inc();
+    }
+
+    /// Faults of the plugin's guests since the start, of all kinds.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    /// Tells the deployer that a version has failed. It may be on probation.
+    pub(crate) fn report(&self, version: &Arc<Version>, fault: &Fault) {
+        // A full queue already holds more reports than a roll-back needs.
+        if self.reports.try_send((Arc::clone(version), fault.clone())).is_err() {
+            debug!(%version, "fault report dropped, others are waiting");
+        }
+    }
+
+    /// What the actors run, if a version is live.
+    pub fn live(&self) -> Option<Live> {
+        self.state().live.clone()
+    }
+
+    /// Sets what new actors run and returns those that are there, so that none is missed in between.
+    pub(crate) fn set_live(&self, live: Live) -> Vec<Member> {
+        let fsync_ms = live.version.manifest().limits.fsync_ms;
+        self.world.journal.sync_every(&self.plugin, Duration::from_millis(fsync_ms.into()));
+        let mut state = self.state();
+        state.live = Some(live);
+        state.members.values().cloned().collect()
+    }
+
+    /// A new actor: from now on orders reach it. What it is to run.
+    ///
+    /// # Errors
+    /// See [`EnlistError`].
+    pub(crate) fn enlist(&self, name: &Arc<str>, orders: mpsc::Sender<Order>) -> Result<Live, EnlistError> {
+        let mut state = self.state();
+        if state.stopped {
+            return Err(EnlistError::Stopped);
+        }
+        let live = state.live.clone().ok_or_else(|| EnlistError::NoVersion(self.plugin.clone()))?;
+        state.members.insert(Arc::clone(name), Member { name: Arc::clone(name), orders });
+        Ok(live)
+    }
+
+    /// The actor has ended.
+    pub(crate) fn dismiss(&self, name: &Arc<str>) {
+        self.state().members.remove(name);
+    }
+
+    /// The actors that are there.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.state().members.values().cloned().collect()
+    }
+
+    /// How many actors are there.
+    pub fn len(&self) -> usize {
+        self.state().members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells all actors to end; none begins from now on.
+    pub async fn stop(&self) {
+        let members: Vec<_> = {
+            let mut state = self.state();
+            state.stopped = true;
+            state.members.values().cloned().collect()
+        };
+        for member in members {
+            // One that has ended takes no orders.
+            let _ = member.orders.send(Order::Stop).await;
+        }
+    }
+
+    /// Tells an actor to make its present state the base; false if it is not there.
+    pub(crate) async fn checkpoint(&self, name: &str) -> bool {
+        let member = self.state().members.get(name).cloned();
+        match member {
+            // One that ends at this moment forgets itself.
+            Some(member) => {
+                let _ = member.orders.send(Order::Checkpoint).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What of its actors survives the process.
+    pub(crate) fn durability(&self) -> Option<Durability> {
+        let manifest = self.live().map(|Live { version, .. }| version.manifest().limits.durability);
+        self.world.durability.or(manifest)
+    }
+}

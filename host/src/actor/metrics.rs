@@ -1,0 +1,49 @@
+//! Metrics of guests, swaps and deployments.
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+
+/// What all actors count. Names follow Prometheus' conventions; labels never carry a room or a user.
+#[derive(Debug, Clone)]
+pub struct ActorMetrics {
+    /// Guest calls by the kind of input.
+    pub calls: IntCounterVec,
+    /// Faults of guests by kind.
+    pub faults: IntCounterVec,
+    /// Actors handed over to another version, by outcome.
+    pub swaps: IntCounterVec,
+    /// Time an actor stood still for a hand-over, seconds.
+    pub swap_pause: Histogram,
+    /// Deployments by how they ended.
+    pub deploys: IntCounterVec,
+    /// Service calls by their status.
+    pub service_calls: IntCounterVec,
+}
+
+impl ActorMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// If a name is taken: a programming error, found by the first test that starts a node.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let family = |name: &str, help: &str, label: &str| {
+            let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(family.clone()))?;
+            Ok::<_, prometheus::Error>(family)
+        };
+        let pause = HistogramOpts::new(
+            "hotseat_swap_pause_seconds",
+            "Time a room or shard stood still for a hand-over",
+        )
+        .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
+        let swap_pause = Histogram::with_opts(pause)?;
+        registry.register(Box::new(swap_pause.clone()))?;
+        Ok(Self {
+            calls: family("hotseat_guest_calls_total", "Guest calls by kind of input", "kind")?,
+            faults: family("hotseat_guest_faults_total", "Faults of guests by kind", "kind")?,
+            swaps: family("hotseat_room_swaps_total", "Rooms and shards handed over, by outcome", "outcome")?,
+            swap_pause,
+            deploys: family("hotseat_deploys_total", "Deployments by how they ended", "outcome")?,
+            service_calls: family("hotseat_service_calls_total", "Service calls by gRPC status", "status")?,
+        })
+    }
+}

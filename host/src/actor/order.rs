@@ -1,0 +1,25 @@
+//! Order: what an actor can be told between two calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::plugin::{Snapshot, Version};
+
+/// What an actor can be told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Write the state down, for a rehearsal.
+    Snapshot(oneshot::Sender<Result<Snapshot, String>>),
+    /// Hand over to another version; answers how long the actor stood still.
+    Swap(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
+    /// Go back to an earlier version.
+    Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
+    /// Make the present state the base, so that older journal segments can go.
+    Checkpoint,
+    /// The present version has proved itself.
+    Confirm,
+    /// End; the node shuts down.
+    Stop,
+}

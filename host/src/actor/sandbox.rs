@@ -1,0 +1,285 @@
+//! Sandbox: an actor's guest together with what it takes to rebuild it.
+//!
+//! The state of a room is a base (how it began, or a snapshot) and the log of the inputs since. A guest that
+//! faults is thrown away and rebuilt from both without the input that broke it; a version that faults on
+//! probation is replaced by the one before it in the same way, and the input is tried again there. Rebuilding
+//! releases no effects.
+
+mod base;
+mod keep;
+mod rebuild;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hotseat_build::Durability;
+
+use self::base::{Base, Begin};
+use self::rebuild::{begin, run};
+use crate::journal::Journal;
+use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
+use crate::snowflake::Generator;
+
+/// On probation the log must reach back to the hand-over, so it may grow this many times longer before the room
+/// gives that up.
+const PROBATION_STRETCH: usize = 4;
+
+/// Saving a state costs about 1 ns a byte, handling an input about 1 µs: with so many bytes of state for each input in
+/// the log, saving adds an eighth to it, and a rebuild replays no longer than it loads.
+const BYTES_PER_INPUT: usize = 128;
+
+/// What a node gives to all its guests.
+#[derive(Clone)]
+pub struct World {
+    /// Ids of this node.
+    pub ids: Arc<Generator>,
+    /// The plugin's settings.
+    pub settings: Arc<BTreeMap<String, String>>,
+    /// How many inputs a small room's log holds before a new snapshot replaces it.
+    pub log_inputs: usize,
+    /// How many bytes.
+    pub log_bytes: usize,
+    /// Where rooms write what survives the process.
+    pub journal: Arc<Journal>,
+    /// What survives it, if the operator has decided; else each plugin's manifest says.
+    pub durability: Option<Durability>,
+}
+
+/// A room's guest, its base and its log.
+pub(crate) struct Sandbox {
+    world: World,
+    room: Arc<str>,
+    args: Arc<[u8]>,
+    instance: Instance,
+    base: Base,
+    log: Records,
+    /// The version to go back to while the present one is on probation.
+    fallback: Option<Arc<Version>>,
+    /// How much of the log the journal has, bytes.
+    journalled: usize,
+    /// The position in the journal behind the last of it.
+    position: u64,
+    /// A snapshot that failed is not tried again before the log is this long.
+    next_snapshot: usize,
+}
+
+/// What became of an input.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The guest handled it; its effects wait to be released.
+    Done,
+    /// So too, and it left a response.
+    Answered(Vec<u8>),
+    /// The guest refused it.
+    Refused { code: i32, text: String },
+    /// The guest failed on it and stands where it stood before. Nothing of it happened.
+    Skipped(Fault),
+    /// The version on probation failed on it; the version before it has taken over. `then` is what became of the
+    /// input there.
+    Reverted { fault: Fault, from: Arc<Version>, then: Box<Outcome> },
+    /// The guest failed and cannot be rebuilt: the room is lost.
+    Lost(LoadError),
+}
+
+/// Why a room is not on the version it was asked to run. It runs the one it had, unless the text says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SwapError {
+    /// The present version cannot write its state down.
+    #[error("the live version cannot save its state: {0}")]
+    Save(Fault),
+    /// The new version does not take the state over.
+    #[error("the state is not taken over: {0}")]
+    Load(LoadError),
+    /// The room cannot be rebuilt at all.
+    #[error("the room is lost: {0}")]
+    Lost(LoadError),
+}
+
+impl Sandbox {
+    /// Opens a new room. What it asked for in `open` waits to be released.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn open(
+        world: World,
+        version: &Arc<Version>,
+        fallback: Option<Arc<Version>>,
+        room: Arc<str>,
+        args: Arc<[u8]>,
+        env: Env,
+    ) -> Result<Self, LoadError> {
+        let base = Base { begin: Begin::Open, env };
+        let instance = begin(&world, version, &room, &args, &base)?;
+        let mut sandbox = Self::new(world, room, args, instance, base, Records::default(), fallback);
+        sandbox.write_base();
+        Ok(sandbox)
+    }
+
+    fn new(
+        world: World,
+        room: Arc<str>,
+        args: Arc<[u8]>,
+        instance: Instance,
+        base: Base,
+        log: Records,
+        fallback: Option<Arc<Version>>,
+    ) -> Self {
+        let next_snapshot = world.log_inputs.max(base.size() / BYTES_PER_INPUT);
+        Self { world, room, args, instance, base, log, fallback, journalled: 0, position: 0, next_snapshot }
+    }
+
+    /// The version that runs.
+    pub(crate) fn version(&self) -> &Arc<Version> {
+        self.instance.version()
+    }
+
+    /// The guest's world.
+    pub(crate) fn env(&mut self) -> &mut Env {
+        self.instance.env()
+    }
+
+    /// What the last input made the guest ask for.
+    pub(crate) fn effects(&mut self) -> &mut Effects {
+        self.instance.effects()
+    }
+
+    /// Hands one input to the guest.
+    #[inline]
+    pub(crate) fn deliver(&mut self, now_ms: u64, input: &Input<'_>) -> Outcome {
+        self.instance.env().advance(now_ms);
+        let at_ms = self.instance.env().now_ms;
+        let mark = self.log.mark();
+        if input.changes_state() {
+            self.log.push(at_ms, input);
+        }
+        match run(&mut self.instance, at_ms, input, None) {
+            Ok(verdict) => {
+                if !self.instance.drawn().is_empty() {
+                    self.log.push_ids(at_ms, self.instance.drawn());
+                }
+                match verdict {
+                    Verdict::Done => Outcome::Done,
+                    Verdict::Answered(body) => Outcome::Answered(body),
+                    Verdict::Refused { code, text } => Outcome::Refused { code, text },
+                }
+            }
+            Err(fault) => {
+                self.log.cut(mark);
+                tokio::task::block_in_place(|| self.recover(fault, now_ms, input))
+            }
+        }
+    }
+
+    fn recover(&mut self, fault: Fault, now_ms: u64, input: &Input<'_>) -> Outcome {
+        let Some(fallback) = self.fallback.take() else {
+            let version = Arc::clone(self.version());
+            return match self.rebuild(&version) {
+                Ok(()) => Outcome::Skipped(fault),
+                Err(error) => Outcome::Lost(error),
+            };
+        };
+        let from = Arc::clone(self.version());
+        match self.rebuild(&fallback) {
+            Ok(()) => {
+                let then = Box::new(self.deliver(now_ms, input));
+                Outcome::Reverted { fault, from, then }
+            }
+            Err(error) => Outcome::Lost(error),
+        }
+    }
+
+    /// Replaces the log by a snapshot if it has grown past its bounds. To be called between inputs.
+    ///
+    /// # Errors
+    /// The fault of a guest that cannot save; the room has been rebuilt and goes on with its log, unless it is lost.
+    pub(crate) fn trim(&mut self) -> Result<(), SwapError> {
+        let stretch = if self.fallback.is_some() { PROBATION_STRETCH } else { 1 };
+        let inputs = self.log.inputs();
+        if inputs < self.next_snapshot.saturating_mul(stretch)
+            && self.log.bytes() < self.world.log_bytes.max(self.base.size()).saturating_mul(stretch)
+        {
+            return Ok(());
+        }
+        let snapshot = tokio::task::block_in_place(|| self.snapshot());
+        match snapshot {
+            Ok(snapshot) => {
+                self.rebase(snapshot);
+                self.fallback = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.next_snapshot = inputs.saturating_add(self.log_inputs());
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the log has outgrown every bound because the guest cannot save its state.
+    pub(crate) fn overgrown(&self) -> bool {
+        self.next_snapshot > self.log_inputs().saturating_mul(2 * PROBATION_STRETCH)
+    }
+
+    /// How many inputs the log may hold: a large state is written anew less often than a small one.
+    fn log_inputs(&self) -> usize {
+        self.world.log_inputs.max(self.base.size() / BYTES_PER_INPUT)
+    }
+
+    fn rebase(&mut self, snapshot: Snapshot) {
+        self.base = Base { begin: Begin::Load(snapshot), env: self.instance.env().clone() };
+        self.log.clear();
+        self.next_snapshot = self.log_inputs();
+        self.write_base();
+    }
+
+    /// The room's state as the guest writes it now.
+    ///
+    /// # Errors
+    /// [`SwapError::Save`] if the guest fails at it (the room has been rebuilt), [`SwapError::Lost`].
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, SwapError> {
+        self.instance.save().map_err(|fault| {
+            let version = Arc::clone(self.version());
+            match self.rebuild(&version) {
+                Ok(()) => SwapError::Save(fault),
+                Err(error) => SwapError::Lost(error),
+            }
+        })
+    }
+
+    /// Hands the room over to another version, between two inputs. The present version stays at hand for
+    /// [`Self::revert`] until [`Self::confirm`].
+    ///
+    /// # Errors
+    /// See [`SwapError`].
+    pub(crate) fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
+        let snapshot = self.snapshot()?;
+        let env = self.instance.env().clone();
+        let base = Base { begin: Begin::Load(snapshot.clone()), env };
+        let next = begin(&self.world, to, &self.room, &self.args, &base).map_err(SwapError::Load)?;
+        let old = Arc::clone(self.version());
+        self.rebase(snapshot);
+        self.instance = next;
+        self.fallback = Some(old);
+        Ok(())
+    }
+
+    /// Goes back to an earlier version: from the state it handed over and the inputs since, or, if that is no
+    /// longer there, by an ordinary hand-over.
+    ///
+    /// # Errors
+    /// See [`SwapError`].
+    pub(crate) fn revert(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
+        match self.fallback.take() {
+            Some(fallback) if fallback.digest() == to.digest() => self.rebuild(to).map_err(SwapError::Lost),
+            _ => {
+                self.swap(to)?;
+                self.fallback = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the probation of the present version.
+    pub(crate) fn confirm(&mut self) {
+        self.fallback = None;
+    }
+}

@@ -1,0 +1,98 @@
+//! Keep: what of a room goes to the journal, and how a room comes back from it.
+
+use std::sync::Arc;
+
+use hotseat_build::Durability;
+
+use super::base::Base;
+use super::rebuild::begin;
+use super::{Sandbox, SwapError, World};
+use crate::journal::Past;
+use crate::plugin::{InputError, LoadError, Records, Version};
+
+/// Why a room does not come back from what was left of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// The base is not one of this version of the host.
+    #[error("its base cannot be read")]
+    Base,
+    /// An input is none.
+    #[error(transparent)]
+    Inputs(#[from] InputError),
+    /// The guest does not take it.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl Sandbox {
+    /// Brings a room back from what an earlier process left of it.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing has been changed.
+    pub(crate) fn restore(
+        world: World,
+        version: &Arc<Version>,
+        room: Arc<str>,
+        past: &Past,
+    ) -> Result<Self, RestoreError> {
+        let (args, base) = Base::decode(&past.base).ok_or(RestoreError::Base)?;
+        let log = Records::from_bytes(past.inputs.clone())?;
+        let instance = begin(&world, version, &room, &args, &base)?;
+        let mut sandbox = Self::new(world, room, args, instance, base, log, None);
+        sandbox.rebuild(version)?;
+        Ok(sandbox)
+    }
+
+    fn durability(&self) -> Durability {
+        self.world.durability.unwrap_or(self.version().manifest().limits.durability)
+    }
+
+    /// Writes the base to the journal, and the log behind it.
+    pub(super) fn write_base(&mut self) {
+        if self.durability() != Durability::None {
+            self.position = self.world.journal.base(&self.room, &self.base.encode(&self.args));
+        }
+        self.journalled = 0;
+        self.write_inputs();
+    }
+
+    /// Writes to the journal what the log has had since the last time. To be called between batches of inputs.
+    #[inline]
+    pub(crate) fn write_inputs(&mut self) {
+        if self.log.bytes() > self.journalled && self.durability() == Durability::Journal {
+            self.position = self.world.journal.inputs(&self.room, self.log.since(self.journalled));
+        }
+        self.journalled = self.log.bytes();
+    }
+
+    /// The position in the journal behind all that the disk has to have before this actor may say what it knows; 0 if
+    /// it promises nothing.
+    pub(crate) fn position(&self) -> u64 {
+        if self.durability() == Durability::Journal { self.position } else { 0 }
+    }
+
+    /// What an earlier process would have left of it, had it ended now.
+    pub(crate) fn past(&self) -> Past {
+        Past { base: self.base.encode(&self.args), inputs: self.log.since(0).to_vec() }
+    }
+
+    /// Whether the journal cannot take more at present.
+    pub(crate) fn backed_up(&self) -> bool {
+        self.durability() == Durability::Journal && self.world.journal.is_full()
+    }
+
+    /// Makes the present state the base, if there is anything new.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`].
+    pub(crate) fn checkpoint(&mut self) -> Result<(), SwapError> {
+        if self.fallback.is_some() {
+            // On probation the base must stay what was handed over. It is written anew, which serves the journal.
+            self.write_base();
+            return Ok(());
+        }
+        let snapshot = self.snapshot()?;
+        self.rebase(snapshot);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Rebuild: a room from its base and its log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::base::{Base, Begin};
+use super::{Sandbox, World};
+use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Records, Verdict, Version};
+
+/// Inputs that a rebuild may leave out because they fault in it, before it gives up. More than one happens only
+/// when an older version replays what a newer one has handled.
+const SKIPS_MAX: usize = 8;
+
+impl Sandbox {
+    /// Builds the room anew from base and log on `version`.
+    pub(super) fn rebuild(&mut self, version: &Arc<Version>) -> Result<(), LoadError> {
+        let mut skips = BTreeSet::new();
+        loop {
+            let mut instance = begin(&self.world, version, &self.room, &self.args, &self.base)?;
+            match replay(&mut instance, &self.log, &skips) {
+                Ok(()) => {
+                    self.instance = instance;
+                    self.drop_inputs(&skips);
+                    return Ok(());
+                }
+                Err((at, fault)) if skips.len() < SKIPS_MAX => {
+                    warn!(room = %self.room, version = %version, input = at, %fault, "replayed input skipped");
+                    skips.insert(at);
+                }
+                Err((_, fault)) => return Err(fault.into()),
+            }
+        }
+    }
+
+    fn drop_inputs(&mut self, skips: &BTreeSet<usize>) {
+        if skips.is_empty() {
+            return;
+        }
+        let mut kept = Records::default();
+        for (at, (at_ms, input, ids)) in self.log.iter().flatten().enumerate() {
+            if !skips.contains(&at) {
+                kept.push(at_ms, &input);
+                if !ids.is_empty() {
+                    kept.push_ids(at_ms, &ids);
+                }
+            }
+        }
+        self.log = kept;
+        self.write_base();
+    }
+}
+
+/// Makes an instance and brings it to where `base` says.
+pub(super) fn begin(
+    world: &World,
+    version: &Arc<Version>,
+    room: &Arc<str>,
+    args: &[u8],
+    base: &Base,
+) -> Result<Instance, LoadError> {
+    let env = base.env.clone();
+    let mut instance = Instance::new(version, Arc::clone(room), env, &world.ids, &world.settings)?;
+    match &base.begin {
+        Begin::Load(snapshot) => instance.load(snapshot)?,
+        Begin::Open => {
+            instance.open(room, args)?;
+            settle(&mut instance);
+        }
+    }
+    Ok(instance)
+}
+
+/// Runs the logged inputs but the skipped ones; an error names the input that faulted.
+fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Result<(), (usize, Fault)> {
+    instance.set_replaying(true);
+    for (at, record) in log.iter().enumerate() {
+        let (at_ms, input, ids) = record.expect("a log in memory reads back as it was written");
+        if !skips.contains(&at) {
+            run(instance, at_ms, &input, Some(ids)).map_err(|fault| (at, fault))?;
+        }
+    }
+    instance.effects().clear();
+    instance.set_replaying(false);
+    Ok(())
+}
+
+/// One call with everything it does to the guest's world, the same when live and when replayed.
+#[inline]
+pub(super) fn run(
+    instance: &mut Instance,
+    at_ms: u64,
+    input: &Input<'_>,
+    recorded: Option<Vec<u64>>,
+) -> Result<Verdict, Fault> {
+    let env = instance.env();
+    env.advance(at_ms);
+    match input {
+        Input::Join { user, profile } => {
+            env.add_member(*user);
+            if let Some(bytes) = profile {
+                env.set_profile(*user, Arc::from(*bytes));
+            }
+        }
+        Input::Subscribe { channel, .. } => env.add_member(*channel),
+        Input::Unsubscribe { channel } => env.remove_member(*channel),
+        Input::Timer { id } => env.take_timer(*id),
+        Input::Reply { token, .. } => env.remove_call(*token),
+        _ => {}
+    }
+    instance.draw(recorded);
+    let verdict = instance.call(input)?;
+    settle(instance);
+    match (input, &verdict) {
+        (Input::Leave { user, .. }, _) => instance.env().remove_member(*user),
+        (Input::Subscribe { channel, .. }, Verdict::Refused { .. }) => instance.env().remove_member(*channel),
+        _ => {}
+    }
+    Ok(verdict)
+}
+
+/// Carries out the effects that change the guest's own world.
+#[inline]
+fn settle(instance: &mut Instance) {
+    if instance.effects().is_empty() {
+        return;
+    }
+    let effects = std::mem::take(instance.effects());
+    let env = instance.env();
+    env.apply_timers(&effects);
+    for effect in effects.iter() {
+        match effect {
+            Effect::PutProfile { user, bytes } => env.set_profile(user, Arc::from(bytes)),
+            Effect::Call { token, .. } => env.add_call(token),
+            Effect::EndChannel { channel, .. } => env.remove_member(channel),
+            _ => {}
+        }
+    }
+    *instance.effects() = effects;
+}

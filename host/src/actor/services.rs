@@ -1,0 +1,176 @@
+//! Services: the unary gRPC calls that guests make, by configured name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use prometheus::IntCounterVec;
+use tokio::sync::mpsc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request as GrpcRequest, Status};
+
+/// Calls one room may have under way (`wit/host.wit`).
+pub(crate) const IN_FLIGHT_MAX: usize = 64;
+
+/// An answer's largest message: what a guest may ask for is bounded, so is what it may get.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// The services this node knows. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    table: Arc<BTreeMap<String, Service>>,
+    timeout: Duration,
+    calls: IntCounterVec,
+}
+
+struct Service {
+    instances: Vec<(String, Channel)>,
+    next: AtomicUsize,
+}
+
+/// A service address that is no `http://` URL.
+#[derive(Debug, thiserror::Error)]
+#[error("service {name}: {url} is not an http:// URL: {why}")]
+pub struct ServiceError {
+    name: String,
+    url: String,
+    why: String,
+}
+
+/// A guest's call.
+pub(crate) struct Request<'a> {
+    pub(crate) token: u64,
+    pub(crate) service: &'a str,
+    pub(crate) instance: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) token: u64,
+    pub(crate) status: u32,
+    pub(crate) body: Vec<u8>,
+    pub(crate) text: String,
+}
+
+impl Services {
+    /// Takes a table of names and `http://host:port` URLs. Connects when first called. An instance is named by its
+    /// `host:port`.
+    ///
+    /// # Errors
+    /// [`ServiceError`] names the first URL that is none.
+    pub fn new(
+        table: &BTreeMap<String, Vec<String>>,
+        timeout: Duration,
+        calls: IntCounterVec,
+    ) -> Result<Self, ServiceError> {
+        let mut services = BTreeMap::new();
+        for (name, urls) in table {
+            let mut instances = Vec::new();
+            for url in urls {
+                let error = |why: String| ServiceError { name: name.clone(), url: url.clone(), why };
+                let endpoint = Endpoint::from_shared(url.clone()).map_err(|e| error(e.to_string()))?;
+                let authority = endpoint.uri().authority().ok_or_else(|| error("no host".into()))?;
+                instances.push((authority.to_string(), endpoint.connect_timeout(timeout).connect_lazy()));
+            }
+            services.insert(name.clone(), Service { instances, next: AtomicUsize::new(0) });
+        }
+        Ok(Self { table: Arc::new(services), timeout, calls })
+    }
+
+    /// Starts a call; its one reply goes to `replies`, which has a place kept for it.
+    pub(crate) fn start(&self, request: &Request<'_>, replies: mpsc::Sender<Reply>) {
+        let token = request.token;
+        let channel = self.pick(request.service, request.instance);
+        let path = format!("/{}", request.method);
+        let body = Bytes::copy_from_slice(request.body);
+        let (timeout, calls) = (self.timeout, self.calls.clone());
+        tokio::spawn(async move {
+            let answer = match channel {
+                Ok(channel) => match tokio::time::timeout(timeout, unary(channel, path, body)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(Status::deadline_exceeded(format!("no answer within {timeout:?}"))),
+                },
+                Err(status) => Err(status),
+            };
+            let reply = match answer {
+                Ok(body) => Reply { token, status: 0, body: body.to_vec(), text: String::new() },
+                Err(status) => Reply {
+                    token,
+                    status: status.code() as u32,
+                    body: Vec::new(),
+                    text: status.message().to_owned(),
+                },
+            };
+            calls.with_label_values(&[&reply.status.to_string()]).inc();
+            // A room that has ended in the meantime wants no answer.
+            let _ = replies.send(reply).await;
+        });
+    }
+
+    fn pick(&self, service: &str, instance: &str) -> Result<Channel, Status> {
+        let known = self.table.get(service);
+        let known =
+            known.ok_or_else(|| Status::unavailable(format!("service {service} is not configured")))?;
+        let channel = if instance.is_empty() {
+            let at = known.next.fetch_add(1, Ordering::Relaxed);
+            known.instances.get(at % known.instances.len().max(1))
+        } else {
+            known.instances.iter().find(|(name, _)| name == instance)
+        };
+        let channel = channel.map(|(_, channel)| channel.clone());
+        channel.ok_or_else(|| Status::unavailable(format!("service {service} has no instance {instance:?}")))
+    }
+}
+
+async fn unary(channel: Channel, path: String, body: Bytes) -> Result<Bytes, Status> {
+    let path = path.parse().map_err(|_| Status::invalid_argument("the method is no gRPC path"))?;
+    let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_MAX);
+    client.ready().await.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+    let answer = client.unary(GrpcRequest::new(body), path, Raw).await?;
+    Ok(answer.into_inner())
+}
+
+/// A codec that leaves messages as they are: the guest encodes and decodes them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = from.remaining();
+        Ok(Some(from.copy_to_bytes(length)))
+    }
+}

@@ -1,0 +1,28 @@
+//! Strikes: faults counted in a window of time.
+
+use std::time::{Duration, Instant};
+
+/// The window.
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
+
+/// Faults in a window of time.
+#[derive(Debug)]
+pub(crate) struct Strikes {
+    since: Instant,
+    count: u32,
+}
+
+impl Strikes {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), count: 0 }
+    }
+
+    /// Counts one; true at the `limit`-th within the window.
+    pub(crate) fn strike(&mut self, limit: u32) -> bool {
+        if self.since.elapsed() > WINDOW {
+            *self = Self::new();
+        }
+        self.count += 1;
+        self.count >= limit
+    }
+}

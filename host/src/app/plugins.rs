@@ -1,0 +1,117 @@
+//! Plugins: which ones a node runs, and how each comes to life.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::{GAME_LOGIC, StartError, settings};
+use crate::actor::artefacts::Artefacts;
+use crate::actor::deploy::Deployer;
+use crate::actor::metrics::ActorMetrics;
+use crate::actor::{Crew, CrewParts};
+use crate::config::{Config, Role};
+use crate::journal::Journal;
+use crate::plugin::{Engine, Fault, GAME_WORLD, SERVICE_WORLD, Version};
+use crate::service::Plane;
+use crate::snowflake::Generator;
+
+/// Fault reports that may wait for the deployer; one is enough to act on.
+const FAULTS: usize = 64;
+
+/// A plugin to run.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    bytes: Arc<[u8]>,
+}
+
+impl Wanted {
+    pub(super) fn is_game(&self) -> bool {
+        self.name == GAME_LOGIC
+    }
+}
+
+/// The plugins of this node: the game's first.
+pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, StartError> {
+    let read = |name: &str, path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) => Ok(Wanted { name: name.to_owned(), bytes: bytes.into() }),
+        Err(source) => Err(StartError::PluginFile { name: name.to_owned(), path, source }),
+    };
+    let named = |name: &str| config.plugin.get(name).cloned();
+    let game = match named(GAME_LOGIC) {
+        Some(path) => path,
+        None => reference(GAME_LOGIC).map_err(StartError::NoPlugin)?,
+    };
+    let mut wanted = vec![read(GAME_LOGIC, game)?];
+    for (role, name) in [(Role::Rank, "rank"), (Role::Chat, "chat")] {
+        if config.roles.contains(&role) && named(name).is_none() {
+            match reference(name) {
+                Ok(path) => wanted.push(read(name, path)?),
+                // A node without them is a whole node.
+                Err(looked) => info!(plugin = name, looked, "not served: the reference plugin is not there"),
+            }
+        }
+    }
+    for (name, path) in config.plugin.iter().filter(|(name, _)| *name != GAME_LOGIC) {
+        wanted.push(read(name, path.clone())?);
+    }
+    Ok(wanted)
+}
+
+/// A reference plugin: beside the binary as cargo leaves it, or where a package or container puts it; or else where it
+/// was looked for.
+fn reference(name: &str) -> Result<PathBuf, String> {
+    let file = format!("{name}.wasm");
+    let exe = std::env::current_exe().unwrap_or_default();
+    let dir = exe.parent().unwrap_or(Path::new(""));
+    let places = [
+        dir.join("../plugins").join(&file),
+        dir.join("plugins").join(&file),
+        dir.join("../share/hotseat/plugins").join(&file),
+    ];
+    let found = places.iter().find(|path| path.is_file()).cloned();
+    found.ok_or_else(|| {
+        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+        places.join(", ")
+    })
+}
+
+/// What all plugins of a node share.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a Config,
+    pub(super) engine: Engine,
+    pub(super) journal: Arc<Journal>,
+    pub(super) ids: Arc<Generator>,
+    pub(super) metrics: ActorMetrics,
+}
+
+/// A plugin whose version is live; its actors can begin.
+pub(super) struct Started {
+    pub(super) crew: Arc<Crew>,
+    pub(super) deployer: Deployer,
+    pub(super) reports: mpsc::Receiver<(Arc<Version>, Fault)>,
+}
+
+impl Common<'_> {
+    /// Compiles a plugin, tries it and makes it live.
+    pub(super) async fn start(&self, plugin: Wanted) -> Result<Started, StartError> {
+        let game = plugin.is_game();
+        let Wanted { name, bytes } = plugin;
+        let (faults, reports) = mpsc::channel(FAULTS);
+        let crew = Crew::new(CrewParts {
+            sample: if game { "home/0".into() } else { Plane::shard_name(&name, 0).into() },
+            wit_world: if game { GAME_WORLD } else { SERVICE_WORLD },
+            world: settings::world(self.config, &name, &self.journal, &self.ids),
+            metrics: self.metrics.clone(),
+            reports: faults,
+            plugin: name.clone(),
+        });
+        let artefacts = Artefacts::open(&self.config.data_dir, &name)?;
+        let probation = Duration::from_millis(self.config.probation_ms);
+        let deployer = Deployer::start(self.engine.clone(), Arc::clone(&crew), artefacts, bytes, probation);
+        let deployer = deployer.await.map_err(|source| StartError::Plugin { name, source })?;
+        Ok(Started { crew, deployer, reports })
+    }
+}

@@ -1,0 +1,204 @@
+//! Guest: the exports of one instance, in the world that its manifest names.
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Result, Store};
+
+use super::input::Input;
+use super::instance::{Host, Snapshot, Verdict};
+
+/// What `wit/` says of the world `game-logic`, as Rust, and the imports of all worlds.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from wit/, which carries the documentation"
+)]
+pub(super) mod game {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "game-logic",
+        imports: { default: trappable },
+    });
+}
+
+/// The same of the world `service`; what both import is generated once.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from wit/, which carries the documentation"
+)]
+pub(super) mod service {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "service",
+        imports: { default: trappable },
+        with: {
+            "hotseat:plugin/types": super::game::hotseat::plugin::types,
+            "hotseat:plugin/log": super::game::hotseat::plugin::log,
+            "hotseat:plugin/clock": super::game::hotseat::plugin::clock,
+            "hotseat:plugin/random": super::game::hotseat::plugin::random,
+            "hotseat:plugin/ids": super::game::hotseat::plugin::ids,
+            "hotseat:plugin/timers": super::game::hotseat::plugin::timers,
+            "hotseat:plugin/services": super::game::hotseat::plugin::services,
+            "hotseat:plugin/config": super::game::hotseat::plugin::config,
+        },
+    });
+}
+
+use game::hotseat::plugin::types::{Answer, Failure, Refusal, Snapshot as WitSnapshot};
+
+/// The name of the world of rooms.
+pub const GAME_WORLD: &str = "game-logic";
+
+/// The name of the world of services.
+pub const SERVICE_WORLD: &str = "service";
+
+/// A compiled component with its imports resolved, ready to make guests.
+pub(super) enum GuestPre {
+    Game(game::GameLogicPre<Host>),
+    Service(service::ServicePre<Host>),
+}
+
+impl GuestPre {
+    pub(super) fn new(linker: &Linker<Host>, component: &Component, world: &str) -> Result<Self> {
+        let pre: InstancePre<Host> = linker.instantiate_pre(component)?;
+        if world == SERVICE_WORLD {
+            return Ok(Self::Service(service::ServicePre::new(pre)?));
+        }
+        Ok(Self::Game(game::GameLogicPre::new(pre)?))
+    }
+
+    pub(super) fn instantiate(&self, store: &mut Store<Host>) -> Result<Guest> {
+        match self {
+            Self::Game(pre) => pre.instantiate(store).map(Guest::Game),
+            Self::Service(pre) => pre.instantiate(store).map(Guest::Service),
+        }
+    }
+}
+
+/// The exports of one instance.
+pub(super) enum Guest {
+    Game(game::GameLogic),
+    Service(service::Service),
+}
+
+/// The interface `lifecycle`, which all worlds export.
+macro_rules! lifecycle {
+    ($guest:expr, $call:ident($($argument:expr),*)) => {
+        match $guest {
+            Guest::Game(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
+            Guest::Service(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
+        }
+    };
+}
+
+impl Guest {
+    pub(super) fn open(
+        &self,
+        store: &mut Store<Host>,
+        key: &str,
+        args: &[u8],
+    ) -> Result<std::result::Result<(), String>> {
+        lifecycle!(self, call_open(store, key, args))
+    }
+
+    pub(super) fn load(
+        &self,
+        store: &mut Store<Host>,
+        snapshot: &Snapshot,
+    ) -> Result<std::result::Result<(), String>> {
+        let state = WitSnapshot { schema: snapshot.schema, bytes: snapshot.bytes.to_vec() };
+        lifecycle!(self, call_load(store, &state))
+    }
+
+    pub(super) fn save(&self, store: &mut Store<Host>) -> Result<WitSnapshot> {
+        lifecycle!(self, call_save(store))
+    }
+
+    /// Hands over one event. One of another world is a mistake of the host's, and ends the call as a trap does.
+    #[inline]
+    pub(super) fn call(&self, store: &mut Store<Host>, input: &Input<'_>) -> Result<Verdict> {
+        match self {
+            Self::Game(guest) => call_game(guest.hotseat_plugin_room(), store, input),
+            Self::Service(guest) => call_service(guest.hotseat_plugin_handler(), store, input),
+        }
+    }
+}
+
+#[inline]
+fn call_game(
+    guest: &game::exports::hotseat::plugin::room::Guest,
+    store: &mut Store<Host>,
+    input: &Input<'_>,
+) -> Result<Verdict> {
+    match *input {
+        Input::Message { user, op, payload } => {
+            return Ok(match guest.call_message(store, user, op, payload)? {
+                Ok(()) => Verdict::Done,
+                Err(Refusal { code, text }) => Verdict::Refused { code, text },
+            });
+        }
+        Input::Tick { dt_ms } => guest.call_tick(store, dt_ms)?,
+        Input::Join { user, .. } => guest.call_join(store, user)?,
+        Input::Rejoin { user } => guest.call_rejoin(store, user)?,
+        Input::Leave { user, reason } => guest.call_leave(store, user, reason)?,
+        Input::Timer { id } => guest.call_timer(store, id)?,
+        Input::Reply { token, status, body, text } => {
+            guest.call_reply(store, token, &answer(status, body, text))?;
+        }
+        Input::Call { .. } | Input::Query { .. } | Input::Subscribe { .. } | Input::Unsubscribe { .. } => {
+            return Err(misplaced(input, GAME_WORLD));
+        }
+    }
+    Ok(Verdict::Done)
+}
+
+fn call_service(
+    guest: &service::exports::hotseat::plugin::handler::Guest,
+    store: &mut Store<Host>,
+    input: &Input<'_>,
+) -> Result<Verdict> {
+    let answered = |result| match result {
+        Ok(body) => Verdict::Answered(body),
+        Err(failure) => refused(failure),
+    };
+    Ok(match *input {
+        Input::Call { method, body } => answered(guest.call_call(store, method, body)?),
+        Input::Query { method, body } => answered(guest.call_query(store, method, body)?),
+        Input::Subscribe { channel, method, body } => {
+            let subscribed = guest.call_subscribe(store, channel, method, body)?;
+            subscribed.map_or_else(refused, |()| Verdict::Done)
+        }
+        Input::Unsubscribe { channel } => {
+            guest.call_unsubscribe(store, channel)?;
+            Verdict::Done
+        }
+        Input::Timer { id } => {
+            guest.call_timer(store, id)?;
+            Verdict::Done
+        }
+        Input::Reply { token, status, body, text } => {
+            guest.call_reply(store, token, &answer(status, body, text))?;
+            Verdict::Done
+        }
+        Input::Join { .. }
+        | Input::Rejoin { .. }
+        | Input::Leave { .. }
+        | Input::Message { .. }
+        | Input::Tick { .. } => return Err(misplaced(input, SERVICE_WORLD)),
+    })
+}
+
+fn answer(status: u32, body: &[u8], text: &str) -> Answer {
+    Answer { status, body: body.to_vec(), text: text.to_owned() }
+}
+
+fn refused(failure: Failure) -> Verdict {
+    let Failure { status, text } = failure;
+    Verdict::Refused { code: i32::try_from(status).unwrap_or(i32::MAX), text }
+}
+
+fn misplaced(input: &Input<'_>, world: &str) -> wasmtime::Error {
+    wasmtime::format_err!("an event {:?} does not belong to the world {world}", input.kind())
+}

@@ -1,0 +1,19 @@
+//! Service: plugins that serve gRPC.
+//!
+//! A service runs as a fixed number of shards, actors with a mailbox of requests each; a request goes to the shard that
+//! the id in it belongs to. What a shard says leaves the node only when the disk has what it rests on ([`shard`]).
+//! The gRPC side knows no service by name: methods, ids and descriptors come from the artefacts.
+
+mod door;
+mod down;
+mod grpc;
+pub mod metrics;
+mod plane;
+mod reflection;
+mod request;
+mod shard;
+mod stream;
+mod wire;
+
+pub use door::{Door, serve};
+pub use plane::{Bounds, Plane, PlaneParts, ShardsError};

@@ -1,0 +1,47 @@
+//! Metrics of services.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// What services count. Labels never carry an id.
+#[derive(Debug, Clone)]
+pub struct ServiceMetrics {
+    /// Requests by plugin and the gRPC status of their answer.
+    pub requests: IntCounterVec,
+    /// Shards that serve.
+    pub shards: IntGauge,
+    /// Shards that cannot, until a version that takes their state is deployed.
+    pub shards_down: IntGauge,
+    /// Streams that are open.
+    pub streams: IntGauge,
+    /// Streams cut because their clients did not read.
+    pub cut: IntCounter,
+    /// Answers and messages that wait for the disk.
+    pub held: IntGauge,
+}
+
+impl ServiceMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// If a name is taken: a programming error, found by the first test that starts a node.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let requests = Opts::new("hotseat_service_requests_total", "Requests of services, by gRPC status");
+        let requests = IntCounterVec::new(requests, &["plugin", "status"])?;
+        registry.register(Box::new(requests.clone()))?;
+        let cut = IntCounter::new("hotseat_service_streams_cut_total", "Streams whose clients did not read")?;
+        registry.register(Box::new(cut.clone()))?;
+        Ok(Self {
+            requests,
+            shards: gauge("hotseat_service_shards", "Shards that serve")?,
+            shards_down: gauge("hotseat_service_shards_down", "Shards that cannot serve")?,
+            streams: gauge("hotseat_service_streams", "Streams that are open")?,
+            cut,
+            held: gauge("hotseat_service_held", "Answers and messages that wait for the disk")?,
+        })
+    }
+}

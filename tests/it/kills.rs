@@ -1,0 +1,212 @@
+//! SIGKILL at any moment: what a service has acknowledged is there when the node comes back.
+//!
+//! Writers note what was acknowledged; the node is killed in mid-flight, started again on the same data, and what it
+//! has is compared with what it may have: all that was acknowledged, at most what was under way besides, in order.
+//! Traps and swaps are mixed in. `HOTSEAT_TEST_KILLS` says how often; by default it is few.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hotseat::proto::admin::DeployRequest;
+use hotseat_build::Artefact;
+use hotseat_services::chat::{ChatServiceClient, ConsumeRange, Id, Message};
+use hotseat_services::rank::{Change, Range, RankingServiceClient};
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::guests::{guests, services, versioned};
+use crate::process::Process;
+use crate::world::{admin, take_compiled};
+
+/// Endpoints and sets, each with a writer.
+const WRITERS: u64 = 6;
+
+/// Users of a set.
+const USERS: i64 = 5;
+
+/// Random numbers that differ from run to run: SplitMix64, seeded by the clock.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (z ^ (z >> 27)) % bound
+    }
+}
+
+/// What one endpoint and one set must have, and may have besides.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    /// Messages acknowledged: their bodies, by offset.
+    said: Vec<String>,
+    /// One that was under way.
+    unsure: Option<String>,
+    /// Scores acknowledged, and when: the order of arrival among equals.
+    scores: Vec<(i64, i64)>,
+    /// One that was under way.
+    unsure_score: Option<(i64, i64)>,
+}
+
+impl Model {
+    fn set(&mut self, user: i64, score: i64) {
+        if self.scores.contains(&(user, score)) {
+            return;
+        }
+        self.scores.retain(|(known, _)| *known != user);
+        self.scores.push((user, score));
+    }
+
+    /// Users and scores by rank: higher ones first, and of equal ones who came first.
+    fn ranks(&self) -> Vec<(i64, i64)> {
+        let mut ranks = self.scores.clone();
+        ranks.sort_by_key(|(_, score)| -score);
+        ranks
+    }
+
+    /// Compares with what is there, and takes over what was under way and has arrived.
+    async fn check(&mut self, id: u64, channel: &Channel) {
+        let mut chat = ChatServiceClient::new(channel.clone());
+        let all = ConsumeRange { id, from: 0, to: i64::MAX };
+        let list = match chat.query(all).await {
+            Ok(list) => list.into_inner().messages,
+            Err(status) => {
+                assert!(status.code() == Code::NotFound && self.said.is_empty(), "{id}: {status} {self:?}");
+                chat.reg(Id { id }).await.unwrap();
+                Vec::new()
+            }
+        };
+        let there: Vec<_> = list
+            .into_iter()
+            .enumerate()
+            .map(|(at, message)| {
+                assert_eq!(usize::try_from(message.offset).unwrap(), at + 1, "{id}");
+                String::from_utf8(message.body).unwrap()
+            })
+            .collect();
+        if let Some(unsure) = self.unsure.take()
+            && there.len() == self.said.len() + 1
+        {
+            self.said.push(unsure);
+        }
+        assert_eq!(there, self.said, "endpoint {id}");
+
+        let mut rank = RankingServiceClient::new(channel.clone());
+        let list = rank.query_rank_range(Range { a: 1, b: 100, set_id: id, season: 0 }).await;
+        let there = match list {
+            Ok(list) => {
+                let list = list.into_inner();
+                list.user_ids.into_iter().zip(list.scores).collect()
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::NotFound, "{status}");
+                Vec::new()
+            }
+        };
+        if let Some((user, score)) = self.unsure_score.take()
+            && there != self.ranks()
+        {
+            self.set(user, score);
+        }
+        assert_eq!(there, self.ranks(), "set {id}");
+    }
+
+    /// Writes until the node is gone.
+    async fn write(mut self, id: u64, channel: Channel, mut random: Random) -> (u64, Self) {
+        let mut chat = ChatServiceClient::new(channel.clone());
+        let mut rank = RankingServiceClient::new(channel);
+        loop {
+            let trap = random.below(20) == 0;
+            let body = format!("{}{}", if trap { "!trap!" } else { "" }, random.below(u64::MAX));
+            let message = Message { id, body: body.clone().into(), ..Message::default() };
+            match chat.post(message).await {
+                Ok(posted) => {
+                    assert!(!trap, "a message that traps was taken");
+                    self.said.push(body);
+                    assert_eq!(posted.into_inner().offset, i64::try_from(self.said.len()).unwrap());
+                }
+                Err(status) if trap && status.code() == Code::Internal => {}
+                Err(_) => {
+                    self.unsure = (!trap).then_some(body);
+                    return (id, self);
+                }
+            }
+            let user = i64::try_from(random.below(USERS as u64)).unwrap();
+            let score = if trap { rank::TRAP_SCORE } else { i64::try_from(random.below(8)).unwrap() };
+            match rank.rank_change(Change { user_id: user, score, set_id: id }).await {
+                Ok(_) => {
+                    assert!(!trap, "a score that traps was taken");
+                    self.set(user, score);
+                }
+                Err(status) if trap && status.code() == Code::Internal => {}
+                Err(_) => {
+                    self.unsure_score = (!trap).then_some((user, score));
+                    return (id, self);
+                }
+            }
+        }
+    }
+}
+
+fn start(data: &Path, plugins: &[Artefact]) -> Process {
+    let mut args = vec!["--data-dir".to_owned(), data.display().to_string(), "--shards=3".to_owned()];
+    for plugin in plugins {
+        let name = &plugin.manifest.name;
+        let file = data.join(format!("{name}.wasm"));
+        std::fs::write(&file, &plugin.bytes).unwrap();
+        args.push(format!("--plugin={name}={}", file.display()));
+    }
+    args.push("--plugin-config=chat.messages_per_minute=0".to_owned());
+    take_compiled(&data.join("cache"));
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Process::start(&guests().v1, &args)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_whenever_the_node_was_killed() {
+    let kills: u64 = std::env::var("HOTSEAT_TEST_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let data = tempfile::tempdir().unwrap();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = u64::from(since.subsec_nanos());
+    let mut random = Random(seed);
+    // Both trap where they are told to.
+    let first = [services().rank_trapping.clone(), services().chat_trapping.clone()];
+    let mut models = vec![Model::default(); usize::try_from(WRITERS).unwrap()];
+    for life in 0..kills {
+        let mut process = start(data.path(), &first);
+        let url = format!("http://{}", process.grpc());
+        let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+        for (id, model) in (0..).zip(&mut models) {
+            model.check(id, &channel).await;
+        }
+        let mut writers = JoinSet::new();
+        for (id, model) in (0..).zip(models.drain(..)) {
+            let random = Random(random.below(u64::MAX));
+            writers.spawn(model.write(id, channel.clone(), random));
+        }
+        let swaps = (random.below(3) == 0).then(|| {
+            let next = first.clone().map(|plugin| versioned(&plugin, 10 + life));
+            let addr = process.admin().to_owned();
+            tokio::spawn(async move {
+                for plugin in next {
+                    let request = DeployRequest { name: plugin.manifest.name, artefact: plugin.bytes };
+                    // The node may be killed in the middle of it.
+                    let _ = admin(&addr).await.deploy(request).await;
+                }
+            })
+        });
+        tokio::time::sleep(Duration::from_millis(random.below(250))).await;
+        process.signal("KILL");
+        assert!(!process.ended().success());
+        if let Some(swaps) = swaps {
+            // Who found no node any more has failed, and that is fine.
+            let _ = swaps.await;
+        }
+        let mut left: Vec<_> = writers.join_all().await;
+        left.sort_by_key(|(id, _)| *id);
+        models = left.into_iter().map(|(_, model)| model).collect();
+    }
+    let said: usize = models.iter().map(|model| model.said.len()).sum();
+    assert!(said > 0, "nothing was said in {kills} lives, seed {seed}");
+}
