@@ -11,6 +11,7 @@ pub mod new;
 pub mod plugin;
 mod print_config;
 pub mod run;
+pub mod service;
 mod signals;
 pub mod terminal;
 
@@ -29,12 +30,14 @@ First steps:
   hotseat demo                      two versions, 200 bots, one live swap, a report
   hotseat new my-game               a plugin to start from
   hotseat dev my-game               play it; every saved change goes live
-  hotseat plugin deploy game-logic FILE   replace the game of a running node";
+  hotseat plugin deploy game-logic FILE   replace the game of a running node
+  hotseat service list              what its other plugins serve over gRPC";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Run(run::RunArgs),
     Plugin(plugin::PluginArgs),
+    Service(service::ServiceArgs),
     Build(build::BuildArgs),
     New(new::NewArgs),
     Dev(dev::DevArgs),
@@ -51,6 +54,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args).await,
             Command::Plugin(args) => plugin::run(args).await,
+            Command::Service(args) => service::run(args).await,
             Command::Build(args) => build::run(args).await,
             Command::New(args) => new::run(&args),
             Command::Dev(args) => dev::run(args).await,

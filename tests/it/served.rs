@@ -143,14 +143,24 @@ async fn bytes_that_are_no_message_and_messages_that_are_too_large_are_refused()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clients_deadline_is_kept() {
-    // Nothing is synced within it, so nothing is answered.
-    let slow = relabelled(&services().clumsy, |manifest| manifest.limits.fsync_ms = 10_000);
+async fn a_clients_deadline_is_kept_and_what_came_too_late_is_not_done() {
+    let slow = relabelled(&services().clumsy, |manifest| manifest.limits.deadline_ms = 1000);
     let world = World::serving(&[&slow]).await;
     let mut boss = Boss::of(&world).await;
+    let mut busy = Boss(boss.0.clone());
+    let busy = tokio::spawn(async move { busy.order(what::LOOP, 0).await });
+    eventually("a busy guest", async || {
+        let calls = world.metric("hotseat_guest_calls_total{kind=\"call\"}").await;
+        (calls == 1).then_some(())
+    })
+    .await;
     let mut order = Request::new(Order { id: 1, ..Order::default() });
     order.set_timeout(Duration::from_millis(100));
-    refused(boss.send_request(DO, order).await, Code::DeadlineExceeded, &[]);
+    // The client counts too, and may be the first to give up.
+    let late = boss.send_request(DO, order).await.unwrap_err().code();
+    assert!(matches!(late, Code::DeadlineExceeded | Code::Cancelled), "{late}");
+    refused(busy.await.unwrap(), Code::DeadlineExceeded, &["nothing of it happened"]);
+    assert_eq!(boss.ask().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,14 +102,7 @@ impl World {
     pub(crate) async fn restart(self) -> Self {
         let Self { app, config, dir } = self;
         timeout(PATIENCE, app.stop()).await.expect("the node does not stop");
-        // A process that restarts holds nothing of the one before; here the last connection of an operator may hold
-        // the data for a moment.
-        let free = async || match Self::run(config.clone(), tempfile::tempdir().unwrap()).await {
-            Err(StartError::Profiles(_) | StartError::Journal(_)) => None,
-            started => Some(started.unwrap()),
-        };
-        let Self { app, .. } = eventually("free data", free).await;
-        Self { app, config, dir }
+        Self::again(config, dir).await.unwrap()
     }
 
     /// Ends the node in good order; what is needed to start it [`Self::again`].
@@ -121,7 +114,14 @@ impl World {
 
     /// Starts a node on what another one has left. `dir` goes with it.
     pub(crate) async fn again(config: Config, dir: TempDir) -> Result<Self, StartError> {
-        Self::run(config, dir).await
+        // A process that restarts holds nothing of the one before; here the last connection of an operator may hold
+        // the data for a moment.
+        let free = async || match Self::run(config.clone(), tempfile::tempdir().unwrap()).await {
+            Err(StartError::Profiles(_) | StartError::Journal(_)) => None,
+            started => Some(started),
+        };
+        let Self { app, .. } = eventually("free data", free).await?;
+        Ok(Self { app, config, dir })
     }
 
     /// Ends the node in good order.

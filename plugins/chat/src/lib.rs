@@ -3,8 +3,8 @@
 //!
 //! `proto/chat.proto` is the manual for callers, [`settings`] the one for operators. Read the code in this order:
 //! [`log`] (the messages that are kept), [`endpoint`] (one endpoint: log, streams, members), [`chat`] (the shard:
-//! endpoints and limits), [`pump`] (what does not fit into one call: long histories, many streams to end),
-//! [`service`] (methods by name). [`words`] and [`rate`] stand alone. There is no line about storage: the host saves
+//! endpoints and limits), `pump` (what does not fit into one call: long histories, many streams to end),
+//! `service` (methods by name). [`words`] and [`rate`] stand alone. There is no line about storage: the host saves
 //! the state, and restores it.
 //!
 //! Versions are one implementation of [`Version`] each, in [`version`]: [`V1`], [`V2`] (which counts masked

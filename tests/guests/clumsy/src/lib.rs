@@ -126,7 +126,10 @@ impl Service for Clumsy {
                     shard.call("clumsy", "", "test.Clumsy/Do", &body);
                 }
             }
-            _ => return Err(Failure::invalid(format!("there is no order {what}"))),
+            _ => {
+                self.orders -= 1;
+                return Err(Failure::invalid(format!("there is no order {what}")));
+            }
         }
         Ok(self.sum(filler))
     }
