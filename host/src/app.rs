@@ -204,11 +204,11 @@ impl App {
         });
         let mut pasts = by_plugin(pasts);
         let mut games = None;
-        let (mut deployers, mut watches) = (BTreeMap::new(), Vec::new());
+        let (mut deployers, mut watched) = (BTreeMap::new(), Vec::new());
         for plugin in wanted {
             let (name, game) = (plugin.name.clone(), plugin.is_game());
             let started = common.start(plugin).await?;
-            watches.push(tokio::spawn(started.deployer.clone().watch(started.reports)));
+            watched.push((started.deployer.clone(), started.reports));
             deployers.insert(name.clone(), started.deployer);
             if game {
                 games = Some(started.crew);
@@ -226,7 +226,7 @@ impl App {
             bounds: settings::bounds(&config),
             services,
             metrics: game_metrics,
-            profiles: Profiles::open(&data_dir)?,
+            profiles: Profiles::open(&data_dir, journal.synced())?,
         });
         registry.restore(pasts.remove(GAME_LOGIC).unwrap_or_default()).await;
         let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
@@ -259,7 +259,8 @@ impl App {
             tokio::spawn(Arc::clone(&registry).serve(requests)),
             tokio::spawn(keep(Arc::clone(&journal), crews, strangers)),
         ];
-        servers.extend(watches);
+        // Not before nothing can fail any more: a task of its own would outlive the node that did not start.
+        servers.extend(watched.into_iter().map(|(deployer, reports)| tokio::spawn(deployer.watch(reports))));
         let agent = tokio::spawn(agent.run(stop.clone()));
         Ok(Self { addrs, stop, agent, servers, registry, plane, journal, deployers })
     }
@@ -294,8 +295,9 @@ impl App {
         }
         let (registry, journal) = (self.registry, self.journal);
         let close = move || {
-            registry.close();
+            // In this order: the profiles wait for the journal.
             journal.close();
+            registry.close();
         };
         // Writing what waits blocks.
         if tokio::task::spawn_blocking(close).await.is_err() {

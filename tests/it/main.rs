@@ -40,6 +40,7 @@ mod property;
 mod cli;
 mod config;
 mod guide;
+mod service_guide;
 mod show;
 mod shutdown;
 

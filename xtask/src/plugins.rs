@@ -1,4 +1,4 @@
-//! Plugins: the reference game and its variants, as artefacts in `target/plugins/`.
+//! Plugins: the reference game and its variants, rank and chat, as artefacts in `target/plugins/`.
 
 use anyhow::{Context as _, Result};
 use hotseat_build::{BuildOptions, Toolchain, build as build_plugin};
@@ -16,9 +16,12 @@ struct Plugin {
     debug: bool,
 }
 
-/// The game as it is, the next version of it, and two that are broken on purpose for the demo and the tests.
-const PLUGINS: [Plugin; 4] = [
+/// What a node runs by default, the next version of the game, and two that are broken on purpose for the demo and the
+/// tests.
+const PLUGINS: [Plugin; 6] = [
     Plugin { file: "game-logic", krate: "game-logic", feature: None, version: None, debug: false },
+    Plugin { file: "rank", krate: "rank", feature: None, version: None, debug: false },
+    Plugin { file: "chat", krate: "chat", feature: None, version: None, debug: false },
     variant("game-logic-v2", "v2", 2, false),
     variant("game-logic-bad-migration", "bad-migration", 3, false),
     variant("game-logic-trapping", "trapping", 4, true),
