@@ -7,8 +7,8 @@
 //! client ─ agent::session ◄──────────────────────────────── link ◄── effects ◄────────┘
 //! ```
 //!
-//! Arrows of dependency point one way: `cli → app → {agent, game, admin}`, `agent → link`,
-//! `game → {link, plugin}`. Engine types stay inside [`plugin`]; a test guards all of it.
+//! Arrows of dependency point one way: `cli → app → {agent, game, service, admin}`, `agent → link`,
+//! `{game, service} → actor → {plugin, journal}`. Engine types stay inside [`plugin`]; a test guards all of it.
 
 pub mod actor;
 pub mod admin;
