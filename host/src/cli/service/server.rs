@@ -6,8 +6,8 @@ use std::time::Duration;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorProto;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -100,6 +100,12 @@ impl Server {
 
     /// A status that is none of the service's own.
     fn failed(&self, status: &Status) -> Failure {
+        if status.code() == Code::NotFound {
+            return Failure::new(format!("{} serves no such thing: {}", self.address, status.message()))
+                .next(
+                    "`hotseat service list` shows what is served, `hotseat plugin list` which plugins run",
+                );
+        }
         Failure::new(format!("{} does not tell what it serves: {}", self.address, status.message()))
             .next("a node logs its gRPC address when it starts; the default is 127.0.0.1:10000")
     }
