@@ -219,3 +219,19 @@ async fn a_version_that_traps_on_a_score_is_taken_back_and_the_score_is_kept() {
     assert_eq!(client.rank_change(bad).await.unwrap_err().code(), Code::Internal);
     assert_eq!(range(&mut client, 1, 1, 9).await.unwrap(), [(1, 10)]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_set_outlives_the_node() {
+    let (world, mut client) = world().await;
+    let users: Vec<i64> = (1..=100_000).collect();
+    for user_ids in users.chunks(10_000) {
+        let scores = user_ids.iter().map(|user| user * 7919 % 100_003).collect();
+        client.update(Changes { set_id: 1, user_ids: user_ids.to_vec(), scores }).await.unwrap();
+    }
+    let before = range(&mut client, 1, 49_990, 50_010).await.unwrap();
+    let world = world.restart().await;
+    let mut client = self::client(&world).await;
+    assert_eq!(range(&mut client, 1, 49_990, 50_010).await.unwrap(), before);
+    let count = client.count(CountRequest { set_id: 1, season: 0 }).await.unwrap().into_inner();
+    assert_eq!(count.entries, 100_000);
+}

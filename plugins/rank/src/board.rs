@@ -111,10 +111,11 @@ impl Board {
         if old == Some(new) {
             return;
         }
-        if let Some(old) = old {
-            self.tree.remove(&self.ordering.key(user, old));
-        }
-        self.tree.insert(self.ordering.key(user, new));
+        let key = self.ordering.key(user, new);
+        match old {
+            Some(old) => self.tree.replace(&self.ordering.key(user, old), key),
+            None => self.tree.insert(key),
+        };
     }
 
     /// Sets, or adds to, the scores of many users in their order. The same as one by one, but faster in a large set:

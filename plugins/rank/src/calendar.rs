@@ -57,7 +57,7 @@ mod tests {
         for days in 0..ERA_DAYS + 1000 {
             let weekday = small((days + 4) % 7);
             assert_eq!(Day::since_1970(days), Day { year, month, day, weekday });
-            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
             let length = match month {
                 2 => 28 + u8::from(leap),
                 4 | 6 | 9 | 11 => 30,

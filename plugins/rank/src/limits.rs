@@ -2,7 +2,8 @@
 
 use hotseat_guest::Shard;
 
-/// Bounds of one shard, from the plugin's settings. They are read when a shard opens or is loaded.
+/// Bounds of one shard: the keys of `[plugin_config.rank]`. They are read when a shard opens, is restored or changes
+/// its version; a value that is not allowed keeps it from doing so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// `max_sets`: sets of the shard. 1 to 1,000,000; default 100,000.
@@ -14,7 +15,7 @@ pub struct Limits {
     /// 4,000,000, for which the manifest's memory suffices (about 100 bytes each, and as much again while a state
     /// is saved or taken over).
     pub entries: u64,
-    /// `max_request`: users of one request. 1 to 100,000; default 10,000.
+    /// `max_request`: users of one request. 1 to 50,000, which fit into 1 MiB; default 10,000.
     pub request: u64,
     /// `max_answer`: entries of one answer. 1 to 50,000, which fit into 1 MiB; default 10,000.
     pub answer: u64,
@@ -37,7 +38,7 @@ impl Limits {
             sets: setting(shard, "max_sets", defaults.sets, 1_000_000)?,
             set_entries: setting(shard, "max_set_entries", defaults.set_entries, 16_000_000)?,
             entries: setting(shard, "max_entries", defaults.entries, 16_000_000)?,
-            request: setting(shard, "max_request", defaults.request, 100_000)?,
+            request: setting(shard, "max_request", defaults.request, 50_000)?,
             answer: setting(shard, "max_answer", defaults.answer, 50_000)?,
         })
     }

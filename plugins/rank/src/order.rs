@@ -75,7 +75,6 @@ impl Ord for Key {
 }
 
 // Without branches, which nobody could predict: this is what the tree spends its time on.
-#[expect(clippy::non_canonical_partial_ord_impl, reason = "lt and le are the same order, only faster")]
 impl PartialOrd for Key {
     #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {

@@ -263,7 +263,7 @@ impl Ranks {
         Ok(finished)
     }
 
-    /// Finishes the seasons whose schedule says so, up to [`RESETS_MAX`] of them.
+    /// Finishes the seasons whose schedule says so, up to 1,000 of them.
     pub fn reset_all_due(&mut self, now_ms: u64) {
         for _ in 0..RESETS_MAX {
             let Some((_, id)) = self.due.first().copied().filter(|(due_ms, _)| *due_ms <= now_ms) else {

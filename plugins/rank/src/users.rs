@@ -36,12 +36,6 @@ impl Users {
         }
     }
 
-    /// The number of users.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// Where a user stands, none for an unknown one.
     #[inline]
     #[must_use]

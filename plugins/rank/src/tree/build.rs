@@ -43,5 +43,11 @@ impl<K: Key> Tree<K> {
 /// Slices of at most `max`, of about equal length: none is nearly empty.
 fn even_chunks<T>(list: &[T], max: usize) -> impl Iterator<Item = &[T]> {
     let parts = list.len().div_ceil(max);
-    (0..parts).map(move |part| &list[list.len() * part / parts..list.len() * (part + 1) / parts])
+    let (each, longer) = (list.len() / parts.max(1), list.len() % parts.max(1));
+    let mut left = list;
+    (0..parts).map(move |part| {
+        let (chunk, rest) = left.split_at(each + usize::from(part < longer));
+        left = rest;
+        chunk
+    })
 }

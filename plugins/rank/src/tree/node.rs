@@ -40,16 +40,11 @@ impl<K: Key> Inner<K> {
     #[inline]
     pub(super) fn child_of(&self, key: &K) -> usize {
         let lead = key.lead();
-        let (mut below, mut equal) = (0, 0);
-        for other in &self.leads[1..self.len] {
-            below += usize::from(*other < lead);
-            equal += usize::from(*other == lead);
+        let mut child = self.leads[1..self.len].iter().map(|other| usize::from(*other < lead)).sum::<usize>();
+        while child + 1 < self.len && self.leads[child + 1] == lead && self.lows[child + 1] <= *key {
+            child += 1;
         }
-        if equal == 0 {
-            return below;
-        }
-        let doubtful = &self.lows[1 + below..1 + below + equal];
-        below + doubtful.iter().map(|low| usize::from(low <= key)).sum::<usize>()
+        child
     }
 
     /// The lower bound of a child; of the first one it says nothing.
