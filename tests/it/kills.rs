@@ -5,6 +5,7 @@
 //! Traps and swaps are mixed in. `HOTSEAT_TEST_KILLS` says how often; by default it is few.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use hotseat::proto::admin::DeployRequest;
@@ -12,8 +13,8 @@ use hotseat_build::Artefact;
 use hotseat_services::chat::{ChatServiceClient, ConsumeRange, Id, Message};
 use hotseat_services::rank::{Change, Range, RankingServiceClient};
 use tokio::task::JoinSet;
-use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
 
 use crate::guests::{guests, services, versioned};
 use crate::process::Process;
@@ -150,6 +151,13 @@ impl Model {
 }
 
 fn start(data: &Path, plugins: &[Artefact]) -> Process {
+    let args = args(data, plugins);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    Process::start(&guests().v1, &args)
+}
+
+/// What a node on that data is started with.
+fn args(data: &Path, plugins: &[Artefact]) -> Vec<String> {
     let mut args = vec!["--data-dir".to_owned(), data.display().to_string(), "--shards=3".to_owned()];
     for plugin in plugins {
         let name = &plugin.manifest.name;
@@ -159,8 +167,7 @@ fn start(data: &Path, plugins: &[Artefact]) -> Process {
     }
     args.push("--plugin-config=chat.messages_per_minute=0".to_owned());
     take_compiled(&data.join("cache"));
-    let args: Vec<_> = args.iter().map(String::as_str).collect();
-    Process::start(&guests().v1, &args)
+    args
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,4 +216,45 @@ async fn what_was_acknowledged_is_there_whenever_the_node_was_killed() {
     }
     let said: usize = models.iter().map(|model| model.said.len()).sum();
     assert!(said > 0, "nothing was said in {kills} lives, seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_answers_nobody_and_loses_nothing() {
+    const ID: u64 = 1;
+    let data = tempfile::tempdir().unwrap();
+    let plugins = [services().chat.clone()];
+    let game = data.path().join("game.wasm");
+    std::fs::write(&game, &guests().v1.bytes).unwrap();
+    // No file may grow beyond some megabytes, which is what a full disk is to whoever writes.
+    let limited = "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_hotseat"), "run"]).args(args(data.path(), &plugins));
+    command.arg(format!("--plugin=game-logic={}", game.display()));
+    let mut process = Process::of(&mut command, tempfile::tempdir().unwrap());
+    let channel = |process: &Process| Endpoint::from_shared(format!("http://{}", process.grpc())).unwrap();
+    let mut chat = ChatServiceClient::new(channel(&process).connect().await.unwrap());
+    chat.reg(Id { id: ID }).await.unwrap();
+    let body = vec![b'x'; 60 << 10];
+    let mut posted = 0;
+    let refusal = loop {
+        assert!(posted < 1000, "the disk never fills up");
+        let mut message = Request::new(Message { id: ID, body: body.clone(), ..Message::default() });
+        message.set_timeout(Duration::from_secs(2));
+        match chat.post(message).await {
+            Ok(answer) => posted = answer.into_inner().offset,
+            Err(refusal) => break refusal,
+        }
+    };
+    // The client counts too, and may be the first to give up.
+    assert!(matches!(refusal.code(), Code::DeadlineExceeded | Code::Cancelled), "{refusal}");
+    process.wait("word of it", |process| {
+        process.lines().iter().any(|line| line.contains("journal not written, trying again"))
+    });
+    process.signal("KILL");
+    assert!(!process.ended().success());
+    let process = start(data.path(), &plugins);
+    let mut chat = ChatServiceClient::new(channel(&process).connect().await.unwrap());
+    let described = chat.describe(Id { id: ID }).await.unwrap().into_inner();
+    // What was not answered may be there or not.
+    assert!((posted + 1..=posted + 2).contains(&described.next_offset), "{posted} {described:?}");
 }
