@@ -84,8 +84,8 @@ pub enum Up {
         player: Player,
         /// Frames sent to the room it came from, after it had left.
         backlog: Vec<Frames>,
-        /// The player's document, if it has one.
-        profile: Option<Arc<[u8]>>,
+        /// The player's document with its version, if it has one.
+        profile: Option<(u64, Arc<[u8]>)>,
     },
     /// The whole frames of one socket read.
     Frames {

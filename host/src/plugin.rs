@@ -6,6 +6,8 @@
 
 mod cache;
 mod deadline;
+mod document;
+mod documents;
 mod effects;
 mod engine;
 mod env;
@@ -16,6 +18,7 @@ mod input;
 mod instance;
 mod version;
 
+pub use document::{Put, next_version, puts_of};
 pub use effects::{Effect, Effects};
 pub use engine::{Engine, EngineError};
 pub use env::Env;

@@ -25,6 +25,7 @@ mod swap;
 mod swap_back;
 
 // Plugins that serve gRPC.
+mod arena_services;
 mod chats;
 mod ranks;
 mod served;
@@ -32,6 +33,7 @@ mod served;
 // What outlives the process.
 mod durable;
 mod kills;
+mod profiles;
 
 // Random play against a model.
 mod property;

@@ -37,7 +37,9 @@ fn the_commands_do_what_the_guide_says() {
         })
         .collect();
     assert_eq!(told.len(), 6);
-    for method in ["proto.RankingService/RankChange", "proto.ChatService/Subscribe", "stream proto.Chat.Message"] {
+    for method in
+        ["proto.RankingService/RankChange", "proto.ChatService/Subscribe", "stream proto.Chat.Message"]
+    {
         assert!(told[0].contains(method), "{}", told[0]);
     }
     assert_eq!(told[2], "{\"UserIds\":[7],\"Scores\":[120]}\n");
@@ -55,7 +57,8 @@ fn the_commands_do_what_the_guide_says() {
     failed(&["call", "proto.RankingService/Nothing"], &["no method Nothing", "service list"]);
     failed(&["call", "proto.Nobody/Nothing"], &["proto.Nobody", "service list"]);
     failed(&["call", "nothing"], &["package.Service/Method"]);
-    failed(&["--grpc", "127.0.0.1:1", "list"], &["no node answers at 127.0.0.1:1", "--grpc"]);
+    let nobody = ["service", "--grpc", "127.0.0.1:1", "list"];
+    run(&nobody).failed(1, &["no node answers at 127.0.0.1:1", "--grpc"]);
 }
 
 #[test]
@@ -63,5 +66,8 @@ fn the_manifest_is_one() {
     let text = text();
     let [manifest] = blocks(&text, "toml")[..] else { panic!("one manifest") };
     let manifest = Manifest::parse(manifest).unwrap();
-    assert_eq!((manifest.world.as_str(), manifest.service.unwrap().shard_by.as_str()), ("service", "guild_id"));
+    assert_eq!(
+        (manifest.world.as_str(), manifest.service.unwrap().shard_by.as_str()),
+        ("service", "guild_id")
+    );
 }

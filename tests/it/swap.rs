@@ -117,7 +117,7 @@ async fn a_version_whose_migration_fails_is_refused_and_nobody_notices() {
     })
     .await;
     let text = refused.unwrap_err().to_string();
-    assert!(text.contains("home/0") && text.contains("schema 1 is broken on purpose"), "{text}");
+    assert!(text.contains("home/0") && text.contains("schema 3 is broken on purpose"), "{text}");
     assert_eq!(world.history().await, ["started 1.0.0", "refused 4.0.0"]);
     assert_eq!(world.live().await, "1.0.0");
     ping(&mut world.client("bob").await, 1).await;

@@ -9,7 +9,7 @@ use hotseat::config::{Config, LogFormat, Role};
 use hotseat::proto::ADMIN_MESSAGE_MAX_BYTES;
 use hotseat::proto::admin::admin_client::AdminClient;
 use hotseat::proto::admin::{Event, HistoryRequest, ListPluginsRequest, Plugin};
-use hotseat_build::Artefact;
+use hotseat_build::{Artefact, Manifest};
 use hotseat_client::{Client, ClientError, Login};
 use hotseat_packet::{ErrorInfo, Message as _, decode_down, opcode};
 use tempfile::TempDir;
@@ -154,7 +154,10 @@ impl World {
     /// Puts an artefact live, as an operator would.
     pub(crate) async fn deploy(&self, artefact: &Artefact) -> Result<DeployReport, DeployError> {
         take_compiled(&self.config.data_dir);
-        let report = self.app.deploy(&artefact.manifest.name, artefact.bytes.clone()).await;
+        // Services go by names of their own; whatever is for rooms is deployed as the game.
+        let Manifest { name, world, .. } = &artefact.manifest;
+        let name = if world == "service" { name } else { GAME_LOGIC };
+        let report = self.app.deploy(name, artefact.bytes.clone()).await;
         keep_compiled(&self.config.data_dir);
         report
     }

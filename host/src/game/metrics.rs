@@ -19,6 +19,8 @@ pub struct GameMetrics {
     pub ticks_skipped: IntCounter,
     /// Transfers from room to room.
     pub transfers: IntCounter,
+    /// Documents that a room put in place of one that it did not know.
+    pub profile_conflicts: IntCounter,
 }
 
 impl GameMetrics {
@@ -45,6 +47,10 @@ impl GameMetrics {
             undelivered: counter("hotseat_frames_undelivered_total", "Frames to a closing or full session")?,
             ticks_skipped: counter("hotseat_ticks_skipped_total", "Ticks skipped because a room was late")?,
             transfers: counter("hotseat_transfers_total", "Players moved from room to room")?,
+            profile_conflicts: counter(
+                "hotseat_profile_conflicts_total",
+                "Profiles not replaced because another room was faster",
+            )?,
         })
     }
 }

@@ -1,17 +1,33 @@
 //! Profiles: one small document per player, in an embedded store.
 //!
 //! A write is visible to the next read at once and on disk a moment later: a thread of its own commits what has
-//! gathered. What waits is bounded by the players on the node, since a later write replaces an earlier one.
+//! gathered, once the journal has on disk what led to it. What waits is bounded by the players on the node, since a
+//! later write replaces an earlier one. Each write names the version that it replaces; one that names another version
+//! than the store has is refused.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
+use tokio::sync::watch;
 use tracing::error;
 
-const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("profiles");
+use crate::plugin::{Put, puts_of};
+
+/// User to version (`u64`, little-endian) and document.
+const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("documents");
+
+/// How often the journal is looked at while something waits for it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How long a store that closes waits for the journal, which has been closed before it and has written all it could.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// Versions on disk that are remembered, so that a write need not read; with more users than this some are read again.
+const KNOWN_MAX: usize = 65_536;
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +45,22 @@ pub enum ProfileError {
     Writer(std::io::Error),
 }
 
+/// A document that is not taken. What the store has stays.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The store has gone on without whoever put it.
+    #[error("it replaces version {base:#x}, the store has {stored:#x}")]
+    Overtaken {
+        /// What it was to replace.
+        base: u64,
+        /// What is there.
+        stored: u64,
+    },
+    /// What is there cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+}
+
 /// The store.
 pub struct Profiles {
     shared: Arc<Shared>,
@@ -39,28 +71,52 @@ struct Shared {
     database: Database,
     state: Mutex<State>,
     work: Condvar,
+    /// The position up to which the journal is on disk.
+    journal: watch::Receiver<u64>,
+    /// The last ticket of those whose documents are on disk.
+    kept: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Written by guests, not yet committed.
-    waiting: HashMap<u64, Arc<[u8]>>,
+    /// Taken from guests, not yet committed.
+    waiting: HashMap<u64, Document>,
     /// Being committed.
-    writing: Arc<HashMap<u64, Arc<[u8]>>>,
+    writing: Arc<HashMap<u64, Document>>,
+    /// Versions of documents on disk.
+    known: HashMap<u64, u64>,
+    /// Documents taken so far.
+    tickets: u64,
     closed: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Document {
+    version: u64,
+    bytes: Arc<[u8]>,
+    /// What the journal must have on disk first.
+    position: u64,
+}
+
+enum Judgement {
+    Take,
+    /// It is there already, or something that has followed upon it.
+    There,
+    Conflict(Conflict),
+}
+
 impl Profiles {
-    /// Opens the store in `dir`.
+    /// Opens the store in `dir`. `journal` tells the position up to which the journal is on disk.
     ///
     /// # Errors
     /// See [`ProfileError`].
-    pub fn open(dir: &Path) -> Result<Self, ProfileError> {
+    pub fn open(dir: &Path, journal: watch::Receiver<u64>) -> Result<Self, ProfileError> {
         let path = dir.join("profiles.redb");
         let fail = |why: String| ProfileError::Open { path: path.clone(), why };
         let database = Database::create(&path).map_err(|error| fail(error.to_string()))?;
         create_table(&database).map_err(|error| fail(error.to_string()))?;
-        let shared = Arc::new(Shared { database, state: Mutex::default(), work: Condvar::new() });
+        let (state, work, kept) = (Mutex::default(), Condvar::new(), watch::Sender::new(0));
+        let shared = Arc::new(Shared { database, state, work, journal, kept });
         let writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("profiles".into())
@@ -69,15 +125,15 @@ impl Profiles {
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
 
-    /// A player's document. Reads the disk if it is not waiting to be written: not for the hot path.
-    pub fn get(&self, user: u64) -> Option<Arc<[u8]>> {
+    /// A player's document and its version. Reads the disk if it is not waiting to be written: not for the hot path.
+    pub fn get(&self, user: u64) -> Option<(u64, Arc<[u8]>)> {
         let state = self.shared.lock();
-        if let Some(bytes) = state.waiting.get(&user).or_else(|| state.writing.get(&user)) {
-            return Some(Arc::clone(bytes));
+        if let Some(document) = state.held(user) {
+            return Some((document.version, Arc::clone(&document.bytes)));
         }
         drop(state);
         match self.shared.read(user) {
-            Ok(bytes) => bytes,
+            Ok(found) => found,
             Err(why) => {
                 error!(user, error = %why, "profile unreadable");
                 None
@@ -85,13 +141,37 @@ impl Profiles {
         }
     }
 
-    /// Replaces a player's document.
-    pub fn put(&self, user: u64, bytes: &[u8]) {
-        self.shared.lock().waiting.insert(user, Arc::from(bytes));
-        self.shared.work.notify_one();
+    /// Replaces a player's document, on disk not before the journal is at `position` there. The ticket says when it has
+    /// happened: see [`Self::kept`]. What is there already is put again without harm.
+    ///
+    /// # Errors
+    /// See [`Conflict`].
+    pub fn put(&self, put: Put, position: u64) -> Result<u64, Conflict> {
+        let mut state = self.shared.lock();
+        match self.shared.judge(&mut state, &put) {
+            Judgement::Take => {}
+            Judgement::There => return Ok(state.tickets),
+            Judgement::Conflict(conflict) => return Err(conflict),
+        }
+        let Put { user, version, bytes, .. } = put;
+        let idle = state.waiting.is_empty();
+        state.waiting.insert(user, Document { version, bytes, position });
+        state.tickets += 1;
+        let ticket = state.tickets;
+        drop(state);
+        if idle {
+            self.shared.work.notify_one();
+        }
+        Ok(ticket)
     }
 
-    /// Writes what waits and closes the store. Blocks until it is on disk.
+    /// Waits until what was taken up to this ticket is on disk. Cancel safe.
+    pub async fn kept(&self, ticket: u64) {
+        // The sender lives as long as the store.
+        let _ = self.shared.kept.subscribe().wait_for(|kept| *kept >= ticket).await;
+    }
+
+    /// Writes what waits and closes the store. Blocks until it is on disk. To be called after the journal is closed.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.work.notify_one();
@@ -108,15 +188,52 @@ impl Drop for Profiles {
     }
 }
 
+impl State {
+    /// A document that is not on disk yet.
+    fn held(&self, user: u64) -> Option<&Document> {
+        self.waiting.get(&user).or_else(|| self.writing.get(&user))
+    }
+
+    fn know(&mut self, user: u64, version: u64) {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(user, version);
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Both maps are whole at every step, so a panic elsewhere does not spoil them.
+        // All maps are whole at every step, so a panic elsewhere does not spoil them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, user: u64) -> Result<Option<Arc<[u8]>>, redb::Error> {
+    fn read(&self, user: u64) -> Result<Option<(u64, Arc<[u8]>)>, redb::Error> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
-        Ok(table.get(user)?.map(|bytes| Arc::from(bytes.value())))
+        let Some(value) = table.get(user)? else { return Ok(None) };
+        let Some((version, bytes)) = value.value().split_first_chunk::<8>() else {
+            return Err(redb::Error::Corrupted(format!("document of user {user} without a version")));
+        };
+        Ok(Some((u64::from_le_bytes(*version), bytes.into())))
+    }
+
+    fn judge(&self, state: &mut State, put: &Put) -> Judgement {
+        if let Some(stored) = state.held(put.user).map(|document| document.version) {
+            return judge(stored, put);
+        }
+        let stored = match state.known.get(&put.user) {
+            Some(stored) => *stored,
+            // Once a stay at most, and what `get` has just read: the lock is not held for long.
+            None => match self.read(put.user) {
+                Ok(found) => {
+                    let stored = found.map_or(0, |(version, _)| version);
+                    state.know(put.user, stored);
+                    stored
+                }
+                Err(why) => return Judgement::Conflict(Conflict::Unreadable(why.to_string())),
+            },
+        };
+        judge(stored, put)
     }
 
     fn write_behind(&self) {
@@ -130,35 +247,74 @@ impl Shared {
             }
             let batch = Arc::new(std::mem::take(&mut state.waiting));
             state.writing = Arc::clone(&batch);
+            let ticket = state.tickets;
             drop(state);
+            if !self.journal_has(&batch) {
+                error!(lost = batch.len(), "profiles lost: the journal has not what led to them");
+                return;
+            }
             let written = self.write(&batch);
             let mut state = self.lock();
             state.writing = Arc::default();
-            if let Err(why) = written {
-                error!(profiles = batch.len(), error = %why, "profiles not written, trying again");
-                for (user, bytes) in batch.iter() {
-                    state.waiting.entry(*user).or_insert_with(|| Arc::clone(bytes));
+            match written {
+                Ok(()) => {
+                    batch.iter().for_each(|(user, document)| state.know(*user, document.version));
+                    drop(state);
+                    self.kept.send_replace(ticket);
                 }
-                if state.closed {
-                    error!(lost = state.waiting.len(), "profiles lost: the store does not take them");
-                    return;
+                Err(why) => {
+                    error!(profiles = batch.len(), error = %why, "profiles not written, trying again");
+                    for (user, document) in batch.iter() {
+                        state.waiting.entry(*user).or_insert_with(|| document.clone());
+                    }
+                    if state.closed {
+                        error!(lost = state.waiting.len(), "profiles lost: the store does not take them");
+                        return;
+                    }
+                    let pause = Duration::from_millis(500);
+                    drop(self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner));
                 }
-                let pause = std::time::Duration::from_millis(500);
-                drop(self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
-    fn write(&self, batch: &HashMap<u64, Arc<[u8]>>) -> Result<(), redb::Error> {
+    /// Waits until the journal has what led to a batch; false if it never will. What comes meanwhile waits for the next
+    /// batch, so that a player whose document never stops changing does not keep it from the disk.
+    fn journal_has(&self, batch: &HashMap<u64, Document>) -> bool {
+        let position = batch.values().map(|document| document.position).max().unwrap_or_default();
+        let mut closed_since = None;
+        while *self.journal.borrow() < position {
+            if self.lock().closed && closed_since.get_or_insert_with(Instant::now).elapsed() > LAST_LOOK {
+                return false;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        true
+    }
+
+    fn write(&self, batch: &HashMap<u64, Document>) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(TABLE)?;
-            for (user, bytes) in batch {
-                table.insert(*user, &**bytes)?;
+            for (user, document) in batch {
+                let mut value = table.insert_reserve(*user, 8 + document.bytes.len())?;
+                let (version, bytes) = value.as_mut().split_at_mut(8);
+                version.copy_from_slice(&document.version.to_le_bytes());
+                bytes.copy_from_slice(&document.bytes);
             }
         }
         transaction.commit()?;
         Ok(())
+    }
+}
+
+fn judge(stored: u64, put: &Put) -> Judgement {
+    match put.base {
+        _ if put.version == stored => Judgement::There,
+        Some(base) if base == stored => Judgement::Take,
+        Some(base) => Judgement::Conflict(Conflict::Overtaken { base, stored }),
+        None if puts_of(put.version) > puts_of(stored) => Judgement::Take,
+        None => Judgement::There,
     }
 }
 
@@ -170,28 +326,4 @@ fn create_table(database: &Database) -> Result<(), redb::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_profile_is_there_at_once_and_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let profiles = Profiles::open(dir.path()).unwrap();
-        assert_eq!(profiles.get(7), None);
-        profiles.put(7, b"one");
-        profiles.put(7, b"two");
-        assert_eq!(profiles.get(7).as_deref(), Some(&b"two"[..]));
-        drop(profiles);
-        let profiles = Profiles::open(dir.path()).unwrap();
-        assert_eq!(profiles.get(7).as_deref(), Some(&b"two"[..]));
-    }
-
-    #[test]
-    fn a_second_node_on_the_same_directory_is_told_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let _first = Profiles::open(dir.path()).unwrap();
-        let second = Profiles::open(dir.path()).map(|_| ());
-        let text = second.unwrap_err().to_string();
-        assert!(text.contains("profiles.redb") && text.contains("another node"), "{text}");
-    }
-}
+mod tests;

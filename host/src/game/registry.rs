@@ -6,7 +6,7 @@ mod seating;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -40,6 +40,8 @@ pub struct Registry {
     bounds: Bounds,
     rooms: Mutex<HashMap<Arc<str>, RoomHandle>>,
     users: Mutex<HashMap<u64, Present>>,
+    /// Sessions whose rooms are to let them go, and who waits for that.
+    leaving: Mutex<HashMap<SessionId, oneshot::Sender<()>>>,
     tasks: TaskTracker,
 }
 
@@ -95,6 +97,7 @@ impl Registry {
             bounds,
             rooms: Mutex::default(),
             users: Mutex::default(),
+            leaving: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -106,6 +109,10 @@ impl Registry {
 
     fn users(&self) -> MutexGuard<'_, HashMap<u64, Present>> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashMap<SessionId, oneshot::Sender<()>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The game's plugin.
@@ -174,15 +181,20 @@ impl Registry {
         Ok(handle)
     }
 
-    /// Forgets a session that has ended.
+    /// Forgets a session that has ended, once the store has been given what its room has put last.
     pub(super) fn left(&self, user: u64, session: SessionId) {
+        if let Some(waiting) = self.leaving().remove(&session) {
+            // Who waits may have given up.
+            let _ = waiting.send(());
+        }
         let mut users = self.users();
         if users.get(&user).is_some_and(|present| present.session == session) {
             users.remove(&user);
         }
     }
 
-    /// Writes the profiles that wait to be written. Blocks. To be called after [`Self::stop`].
+    /// Writes the profiles that wait to be written. Blocks. To be called after [`Self::stop`], when
+    /// the journal has been closed.
     pub fn close(&self) {
         self.profiles.close();
     }

@@ -5,6 +5,7 @@
 
 mod birth;
 mod closing;
+mod puts;
 mod release;
 mod seats;
 mod ticks;
@@ -16,12 +17,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 pub(super) use self::birth::{Birth, Opened, run};
+use self::puts::Puts;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
 use self::ticks::Ticks;
 use super::registry::Registry;
 use crate::actor::{Actor, Delivered, IN_FLIGHT_MAX, Order, Reply, Sandbox, Strikes};
-use crate::link::{Frames, LeaveReason, Player, Up};
+use crate::link::{Frames, LeaveReason, Player, SessionId, Up};
 use crate::plugin::{Fault, Input};
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
@@ -49,6 +51,9 @@ struct Room {
     /// What earlier calls caused and may cause again without end; takes its turn with the mailbox.
     deferred: VecDeque<Deferred>,
     strikes: Strikes,
+    puts: Puts,
+    /// Sessions that have left in this batch.
+    left: Vec<(u64, SessionId)>,
     /// Players as the gauge knows them.
     counted: i64,
     closing: Option<String>,
@@ -83,6 +88,8 @@ impl Room {
             pending: VecDeque::new(),
             deferred: VecDeque::new(),
             strikes: Strikes::new(),
+            puts: Puts::default(),
+            left: Vec::new(),
             counted: 0,
             closing: None,
         }
@@ -96,7 +103,7 @@ impl Room {
     ) {
         self.release();
         self.settle(self.now());
-        self.actor.sandbox.write_inputs();
+        self.write_out();
         let mut batch = Vec::with_capacity(BATCH);
         let journal = Arc::clone(&self.registry.crew().world().journal);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
@@ -137,13 +144,20 @@ impl Room {
                     tokio::task::yield_now().await;
                 }
             }
-            self.actor.sandbox.write_inputs();
             if self.actor.take_changed() {
                 self.ticks.adopt(self.actor.sandbox.version().manifest());
+                self.take_puts();
+                if self.has_puts() && self.closing.is_none() {
+                    // A version that has taken over by replay has put other documents than the one before it: only
+                    // a new base remembers that.
+                    self.checkpoint();
+                }
             }
+            self.write_out();
             self.count_players();
         }
         if self.closing.is_some() {
+            self.puts_kept().await;
             journal.forget(&self.name);
         } else {
             self.last_words();
@@ -204,7 +218,13 @@ impl Room {
         }
     }
 
-    fn on_join(&mut self, now_ms: u64, player: Player, backlog: &[Frames], profile: Option<Arc<[u8]>>) {
+    fn on_join(
+        &mut self,
+        now_ms: u64,
+        player: Player,
+        backlog: &[Frames],
+        profile: Option<(u64, Arc<[u8]>)>,
+    ) {
         let (user, session) = (player.user.0, player.session);
         if player.outbox.is_shut() && self.seats.holds(user) {
             // Two logins of one user overtook each other: the one that has been closed must not win.
@@ -218,7 +238,8 @@ impl Room {
             self.ticks.start(Instant::now());
         }
         self.seats.insert(player);
-        self.deliver(now_ms, &Input::Join { user, profile: profile.as_deref() });
+        let profile = profile.as_ref().map(|(version, bytes)| (*version, &**bytes));
+        self.deliver(now_ms, &Input::Join { user, profile });
         self.settle(now_ms);
         for frames in backlog {
             self.on_frames(now_ms, user, session, frames);
@@ -227,6 +248,8 @@ impl Room {
 
     fn on_fence(&mut self, user: u64, session: crate::link::SessionId) {
         if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
+            // The next room is to be given what this one has put.
+            self.write_out();
             self.registry.metrics.transfers.inc();
             self.registry.clone().forward(player, to, backlog, None, &self.name);
         }
@@ -235,12 +258,13 @@ impl Room {
     fn on_leave(&mut self, now_ms: u64, user: u64, session: crate::link::SessionId, reason: LeaveReason) {
         if let Some((player, to, backlog)) = self.seats.take_moving(user, session) {
             // The guest has seen this player leave. What the client sent since belongs to the next room.
+            self.write_out();
             self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
         } else if self.seats.remove_session(user, session) {
             self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
             self.settle(now_ms);
         }
-        self.registry.left(user, session);
+        self.left.push((user, session));
     }
 
     fn on_reply(&mut self, reply: &Reply) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{JournalError, Past};
 
 /// What every segment begins with: the format and its version.
-pub(super) const MAGIC: &[u8; 8] = b"hotseat\x01";
+pub(super) const MAGIC: &[u8; 8] = b"hotseat\x02";
 
 /// Bytes of a record before its kind.
 pub(super) const HEAD: usize = 8;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::document::Put;
+use super::documents::Documents;
 use super::effects::{Effect, Effects};
 
 /// Time, randomness, tokens and profiles as the guest of one room sees them.
@@ -17,7 +19,7 @@ pub struct Env {
     pub now_ms: u64,
     random: u64,
     token: u64,
-    profiles: BTreeMap<u64, Arc<[u8]>>,
+    documents: Documents,
     /// Timer id to the time it is due, ms since 1970.
     timers: BTreeMap<u64, u64>,
     /// Who is in the room, or which streams are open, as the guest was told.
@@ -34,7 +36,7 @@ struct Kept {
     now_ms: u64,
     random: u64,
     token: u64,
-    profiles: Vec<(u64, Vec<u8>)>,
+    documents: Documents,
     timers: BTreeMap<u64, u64>,
     members: BTreeSet<u64>,
     calls: BTreeSet<u64>,
@@ -47,7 +49,7 @@ impl Env {
             now_ms: 0,
             random: seed,
             token: 0,
-            profiles: BTreeMap::new(),
+            documents: Documents::default(),
             timers: BTreeMap::new(),
             members: BTreeSet::new(),
             calls: BTreeSet::new(),
@@ -57,12 +59,11 @@ impl Env {
 
     /// The form it is kept in on disk.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let profiles = self.profiles.iter().map(|(user, bytes)| (*user, bytes.to_vec())).collect();
         let kept = Kept {
             now_ms: self.now_ms,
             random: self.random,
             token: self.token,
-            profiles,
+            documents: self.documents.clone(),
             timers: self.timers.clone(),
             members: self.members.clone(),
             calls: self.calls.clone(),
@@ -73,9 +74,8 @@ impl Env {
     /// Reads what [`Self::to_bytes`] wrote; none if it is something else.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let kept: Kept = postcard::from_bytes(bytes).ok()?;
-        let profiles = kept.profiles.into_iter().map(|(user, bytes)| (user, Arc::from(bytes))).collect();
-        let Kept { now_ms, random, token, timers, members, calls, .. } = kept;
-        Some(Self { now_ms, random, token, profiles, timers, members, calls, setting: 0 })
+        let Kept { now_ms, random, token, documents, timers, members, calls } = kept;
+        Some(Self { now_ms, random, token, documents, timers, members, calls, setting: 0 })
     }
 
     /// Who is in the room, or which streams of a shard are open, as the guest was told.
@@ -91,7 +91,7 @@ impl Env {
     /// The guest has heard that a player is gone. Its document goes too.
     pub fn remove_member(&mut self, user: u64) {
         self.members.remove(&user);
-        self.profiles.remove(&user);
+        self.documents.leave(user, self.now_ms);
     }
 
     /// Service calls that have not been answered.
@@ -167,12 +167,34 @@ impl Env {
 
     /// The document of a player in the room.
     pub fn profile(&self, user: u64) -> Option<&Arc<[u8]>> {
-        self.profiles.get(&user)
+        self.documents.get(user)
     }
 
-    /// Keeps a player's document while the player is here.
-    pub fn set_profile(&mut self, user: u64, bytes: Arc<[u8]>) {
-        self.profiles.insert(user, bytes);
+    /// A player sits down with this document and its version, or without one. It is kept while the player is here.
+    pub fn set_profile(&mut self, user: u64, profile: Option<(u64, Arc<[u8]>)>) {
+        self.documents.set(user, profile);
+    }
+
+    /// A call has put a document. It is ignored if the player is not here: nobody knows what it would replace.
+    pub fn put_profile(&mut self, user: u64, bytes: &[u8]) {
+        if self.members.contains(&user) {
+            self.documents.put(user, bytes.into());
+        }
+    }
+
+    /// What calls have put, in order, since this was last asked.
+    pub fn take_puts(&mut self) -> Vec<Put> {
+        self.documents.take_puts()
+    }
+
+    /// The guest has been rebuilt; `before` is the world of the one before. See [`Documents::carry_on`].
+    pub fn carry_on(&mut self, before: Self) {
+        self.documents.carry_on(before.documents, &self.members);
+    }
+
+    /// Every document the room has, for a store that may have missed some.
+    pub fn documents(&self) -> impl Iterator<Item = Put> {
+        self.documents.all()
     }
 }
 
@@ -195,7 +217,11 @@ mod tests {
         env.random();
         env.add_call(3);
         env.add_member(1);
-        env.set_profile(1, b"doc"[..].into());
+        env.set_profile(1, Some((9, b"doc"[..].into())));
+        env.add_member(2);
+        env.put_profile(2, b"parting");
+        env.remove_member(2);
+        env.take_puts();
         let mut back = Env::from_bytes(&env.to_bytes()).unwrap();
         assert_eq!(format!("{env:?}"), format!("{back:?}"));
         assert_eq!(env.random(), back.random());

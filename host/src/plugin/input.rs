@@ -7,8 +7,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the parameters that wit/ documents")]
 pub enum Input<'a> {
-    /// A player sits down, with its document if it has one.
-    Join { user: u64, profile: Option<&'a [u8]> },
+    /// A player sits down, with its document and the version of it, if it has one.
+    Join { user: u64, profile: Option<(u64, &'a [u8])> },
     /// A player's move elsewhere failed; it is here still.
     Rejoin { user: u64 },
     /// A player is gone; reasons as `wit/game-logic.wit` numbers them.
@@ -169,9 +169,11 @@ impl Records {
         self.inputs += 1;
         match *input {
             Input::Join { user, profile } => self.record(JOIN, at_ms, |out| {
+                let (version, bytes) = profile.unwrap_or_default();
                 put(out, user);
-                out.push(u8::from(profile.is_some()));
-                out.extend_from_slice(profile.unwrap_or_default());
+                // No document has version 0.
+                put(out, version);
+                out.extend_from_slice(bytes);
             }),
             Input::Rejoin { user } => self.record(REJOIN, at_ms, |out| put(out, user)),
             Input::Leave { user, reason } => self.record(LEAVE, at_ms, |out| {
@@ -279,8 +281,8 @@ fn decode(kind: u8, fields: &[u8]) -> Option<Input<'_>> {
     Some(match kind {
         JOIN => {
             let (user, rest) = get(fields)?;
-            let (some, bytes) = rest.split_first()?;
-            Input::Join { user, profile: (*some == 1).then_some(bytes) }
+            let (version, bytes) = get(rest)?;
+            Input::Join { user, profile: (version != 0).then_some((version, bytes)) }
         }
         REJOIN => Input::Rejoin { user: get(fields)?.0 },
         LEAVE => {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hotseat_guest::{Game, LeaveReason, Refusal, Room, UserId};
+use hotseat_guest::{Answer, Game, LeaveReason, Refusal, Room, UserId};
 use hotseat_packet::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::field::{COINS, Heading, PLACES, Point};
 use crate::messages::{
     self, ARENA_NOTIFY, Code, ENTER_ACK, ENTER_REQ, EnterAck, EnterReq, LEAVE_ACK, LEAVE_REQ, LeaveAck,
-    MOVE_REQ, MoveReq, PING_ACK, PING_REQ, Ping, Seen,
+    MOVE_REQ, MoveReq, PING_ACK, PING_REQ, Ping, SAY_REQ, Seen, TOP_REQ,
 };
+use crate::scores::{self, Scores};
+use crate::talk::{self, Talk};
 
 /// Rooms of this prefix are arenas of their own: who comes there came to play.
 const ARENA_PREFIX: &str = "arena/";
@@ -66,6 +68,10 @@ pub struct Arena<R: Rules> {
     pub coins: Vec<Point>,
     /// Who plays. Players who are in the room and have not entered are not in here.
     pub players: BTreeMap<UserId, Player<R::Memory>>,
+    /// What is between the arena and the rank service.
+    pub scores: Scores,
+    /// What is between the arena and the chat service.
+    pub talk: Talk,
 }
 
 /// One player who has entered.
@@ -77,6 +83,8 @@ pub struct Player<M> {
     pub heading: Heading,
     /// What the player has.
     pub score: u32,
+    /// The most the player has had in any visit to any arena; also kept in the player's profile.
+    pub best: u32,
     /// `seq` of the last move.
     pub last_move: u32,
     /// What the rules remember.
@@ -94,6 +102,8 @@ impl<R: Rules> Game for Arena<R> {
             tick: 0,
             coins: (0..COINS).map(|_| anywhere(room)).collect(),
             players: BTreeMap::new(),
+            scores: Scores::default(),
+            talk: Talk::new(key),
         })
     }
 
@@ -114,6 +124,7 @@ impl<R: Rules> Game for Arena<R> {
 
     fn leave(&mut self, _room: &Room<Self>, user: UserId, _reason: LeaveReason) {
         self.players.remove(&user);
+        self.scores.forget(user);
     }
 
     fn message(&mut self, room: &Room<Self>, user: UserId, op: u16, payload: &[u8]) -> Result<(), Refusal> {
@@ -127,6 +138,8 @@ impl<R: Rules> Game for Arena<R> {
             ENTER_REQ => self.enter_req(room, user, &decode(payload)?),
             LEAVE_REQ => self.leave_req(room, user),
             MOVE_REQ => self.move_req(user, decode(payload)?),
+            SAY_REQ => self.say_req(room, user, decode(payload)?),
+            TOP_REQ => self.top_req(room, user),
             _ => Err(Code::UnknownOpcode.refusal(format!("the game knows no opcode {op}"))),
         }
     }
@@ -137,7 +150,7 @@ impl<R: Rules> Game for Arena<R> {
         }
         self.tick = self.tick.wrapping_add(1);
         let now_ms = room.now_ms();
-        for player in self.players.values_mut() {
+        for (user, player) in &mut self.players {
             player.at = player.at.step(player.heading);
             for coin in &mut self.coins {
                 if player.at.reaches(*coin) {
@@ -145,8 +158,29 @@ impl<R: Rules> Game for Arena<R> {
                     *coin = anywhere(room);
                 }
             }
+            if player.score > player.best {
+                player.best = player.score;
+                scores::keep(room, *user, player.best);
+                self.scores.note(room, *user, player.best);
+            }
         }
         self.notify(room);
+    }
+
+    fn timer(&mut self, room: &Room<Self>, id: u64) {
+        match id {
+            scores::REPORT => self.report(room),
+            scores::ASK => self.ask(room),
+            talk::LISTEN => self.listen(room),
+            _ => {}
+        }
+    }
+
+    /// The answer to a call of before a swap, a fault or a restart: the future that waited for it is gone. What it
+    /// was to do is in the state, and is done now.
+    fn reply(&mut self, room: &Room<Self>, _token: u64, _answer: Answer) {
+        self.scores.catch_up(room);
+        talk::catch_up(room);
     }
 }
 
@@ -186,10 +220,16 @@ impl<R: Rules> Arena<R> {
         if self.players.len() >= MAX_PLAYERS && !self.players.contains_key(&user) {
             return Err(Code::ArenaFull.refusal(format!("{MAX_PLAYERS} players are in the arena")));
         }
-        let player = self.players.entry(user).or_insert_with(|| Player::new(anywhere(room)));
-        let (at, score) = (player.at, player.score);
+        let is_new = !self.players.contains_key(&user);
+        let new = || Player::new(anywhere(room), scores::kept(room, user));
+        let player = self.players.entry(user).or_insert_with(new);
+        let (at, score, best) = (player.at, player.score, player.best);
         let ack = EnterAck { arena: self.name.clone(), rules: R::NUMBER, tick: self.tick, at, score };
         send(room, user, ENTER_ACK, &ack);
+        if is_new {
+            self.scores.note(room, user, best);
+            self.talk.greet(room, user);
+        }
         Ok(())
     }
 
@@ -219,8 +259,8 @@ impl<R: Rules> Arena<R> {
 }
 
 impl<M: Default> Player<M> {
-    fn new(at: Point) -> Self {
-        Self { at, heading: Heading::default(), score: 0, last_move: 0, memory: M::default() }
+    fn new(at: Point, best: u32) -> Self {
+        Self { at, heading: Heading::default(), score: 0, best, last_move: 0, memory: M::default() }
     }
 }
 
@@ -233,7 +273,7 @@ fn is_arena_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-fn not_entered() -> Refusal {
+pub(crate) fn not_entered() -> Refusal {
     Code::NotEntered.refusal("enter the arena first")
 }
 
@@ -241,7 +281,7 @@ fn decode<T: Message>(payload: &[u8]) -> Result<T, Refusal> {
     T::from_bytes(payload).map_err(|error| Code::BadPayload.refusal(error.to_string()))
 }
 
-fn send<G: Game>(room: &Room<G>, user: UserId, op: u16, message: &impl Message) {
+pub(crate) fn send<G: Game>(room: &Room<G>, user: UserId, op: u16, message: &impl Message) {
     match message.to_bytes() {
         Ok(payload) => room.send(user, op, &payload),
         Err(error) => room.error(format_args!("frame {op} for player {user}: {error}")),

@@ -11,7 +11,7 @@ pub struct Trapping;
 
 impl Rules for Trapping {
     const NUMBER: u8 = 2;
-    const SCHEMA: u32 = 2;
+    const SCHEMA: u32 = 4;
     type Memory = Streak;
 
     fn points(streak: &mut Streak, now_ms: u64) -> u32 {
@@ -20,7 +20,7 @@ impl Rules for Trapping {
 
     fn migrate(from: u32, bytes: &[u8]) -> Result<Arena<Self>, String> {
         match from {
-            1 => decode::<Arena<V1>>(bytes).map(v2::with_streaks),
+            V1::SCHEMA => decode::<Arena<V1>>(bytes).map(v2::with_streaks),
             _ => Err(format!("no migration from schema {from} to {}", Self::SCHEMA)),
         }
     }
@@ -35,7 +35,7 @@ pub struct BadMigration;
 
 impl Rules for BadMigration {
     const NUMBER: u8 = 2;
-    const SCHEMA: u32 = 3;
+    const SCHEMA: u32 = 5;
     type Memory = Streak;
 
     fn points(streak: &mut Streak, now_ms: u64) -> u32 {

@@ -1,7 +1,8 @@
 //! The reference game: an arena where players move, collect coins and score.
 //!
 //! Read it in this order: [`messages`] (what goes over the wire), [`field`] (the rules of moving, without a room),
-//! [`arena`] (the room: state and handlers), then the versions, each of which is one implementation of
+//! [`arena`] (the room: state and handlers), [`scores`] and [`talk`] (what it has to do with the rank and chat
+//! services: two examples of calling others from a room), then the versions, each of which is one implementation of
 //! [`Rules`](arena::Rules):
 //!
 //! - [`V1`]: a coin is a point.
@@ -15,6 +16,8 @@ pub mod arena;
 mod broken;
 pub mod field;
 pub mod messages;
+pub mod scores;
+pub mod talk;
 mod v1;
 mod v2;
 

@@ -2,6 +2,7 @@
 
 use hotseat_guest::{Refusal, UserId};
 use hotseat_packet::{Message, ReadError, Reader, WriteError, Writer};
+use serde::{Deserialize, Serialize};
 
 use crate::field::Point;
 
@@ -21,6 +22,21 @@ pub const LEAVE_ACK: u16 = 1104;
 pub const MOVE_REQ: u16 = 1105;
 /// Game: where everybody is. Payload [`ArenaNotify`].
 pub const ARENA_NOTIFY: u16 = 1106;
+/// Client: I say something. Payload [`SayReq`]; when chat has taken it, everybody who plays gets [`SAID_NOTIFY`], else
+/// the speaker gets [`SAY_FAILED_ACK`].
+pub const SAY_REQ: u16 = 1107;
+/// Game: somebody said something. Payload [`Said`]. Who enters gets the last lines first.
+pub const SAID_NOTIFY: u16 = 1108;
+/// Client: who is best? Empty payload.
+pub const TOP_REQ: u16 = 1109;
+/// Game: these are. Payload [`TopAck`], one for each request.
+pub const TOP_ACK: u16 = 1110;
+/// Game: nobody heard you. Payload [`SayFailedAck`]. The one answer that a swap can lose: a line that was under way
+/// then and was not taken stays without a word, one that was taken is heard by all.
+pub const SAY_FAILED_ACK: u16 = 1111;
+
+/// Longest text of a [`SayReq`] and of a [`Said`], in bytes.
+pub const MAX_TEXT: usize = 200;
 
 /// Why the game refuses a message: the codes of its `client_error_ack` frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +54,10 @@ pub enum Code {
     UnknownOpcode = 1004,
     /// The arena holds no more players.
     ArenaFull = 1005,
+    /// A text has 1 to [`MAX_TEXT`] bytes.
+    BadText = 1006,
+    /// Too many players wait for the same thing: try again later.
+    Busy = 1007,
 }
 
 impl Code {
@@ -157,6 +177,100 @@ impl Message for MoveReq {
     fn write(&self, writer: &mut Writer) -> Result<(), WriteError> {
         writer.u32(self.seq).s8(self.dx).s8(self.dy);
         Ok(())
+    }
+}
+
+/// Payload of [`SAY_REQ`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SayReq {
+    /// 1 to [`MAX_TEXT`] bytes of UTF-8.
+    pub text: String,
+}
+
+impl Message for SayReq {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        Ok(Self { text: reader.string()?.to_owned() })
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        writer.string(&self.text).map(|_| ())
+    }
+}
+
+/// Payload of [`SAID_NOTIFY`]: `user u64, offset s64, text string`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who; 0 is the system.
+    pub user: UserId,
+    /// The line's place in the arena's chat. Rises from line to line, and begins anew only with the chat itself.
+    pub offset: i64,
+    /// What chat has kept: listed words are stars. What others than players put there is cut at [`MAX_TEXT`] bytes.
+    pub text: String,
+}
+
+impl Message for Said {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        Ok(Self { user: reader.u64()?, offset: reader.s64()?, text: reader.string()?.to_owned() })
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        writer.u64(self.user).s64(self.offset).string(&self.text).map(|_| ())
+    }
+}
+
+/// Payload of [`TOP_ACK`]: `status u8, count u16, count x { user u64, score s64, rank u32 }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopAck {
+    /// 0, or why there is no list, as a gRPC status: 14 means that rank is away.
+    pub status: u8,
+    /// The best players, the best first; fewer if there are not as many.
+    pub top: Vec<Ranked>,
+}
+
+/// One player of a leaderboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranked {
+    /// Who.
+    pub user: UserId,
+    /// The player's best score.
+    pub score: i64,
+    /// From 1, the best.
+    pub rank: u32,
+}
+
+impl Message for TopAck {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let status = reader.u8()?;
+        let top = reader
+            .array(|reader| Ok(Ranked { user: reader.u64()?, score: reader.s64()?, rank: reader.u32()? }))?;
+        Ok(Self { status, top })
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        writer.u8(self.status).count(self.top.len())?;
+        for Ranked { user, score, rank } in &self.top {
+            writer.u64(*user).s64(*score).u32(*rank);
+        }
+        Ok(())
+    }
+}
+
+/// Payload of [`SAY_FAILED_ACK`]: `status u8, text string`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SayFailedAck {
+    /// Why, as a gRPC status: 7 muted, 8 too much, 14 chat is away; others as chat says.
+    pub status: u8,
+    /// The reason for people.
+    pub text: String,
+}
+
+impl Message for SayFailedAck {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        Ok(Self { status: reader.u8()?, text: reader.string()?.to_owned() })
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        writer.u8(self.status).string(&self.text).map(|_| ())
     }
 }
 

@@ -29,7 +29,7 @@ impl Streak {
 
 impl Rules for V2 {
     const NUMBER: u8 = 2;
-    const SCHEMA: u32 = 2;
+    const SCHEMA: u32 = 4;
     type Memory = Streak;
 
     fn points(streak: &mut Streak, now_ms: u64) -> u32 {
@@ -38,7 +38,7 @@ impl Rules for V2 {
 
     fn migrate(from: u32, bytes: &[u8]) -> Result<Arena<Self>, String> {
         match from {
-            1 => decode::<Arena<V1>>(bytes).map(with_streaks),
+            V1::SCHEMA => decode::<Arena<V1>>(bytes).map(with_streaks),
             _ => Err(format!("no migration from schema {from} to {}", Self::SCHEMA)),
         }
     }
@@ -47,8 +47,8 @@ impl Rules for V2 {
 /// A room of version 1 whose players go on where they are, none of them on a streak yet.
 pub(crate) fn with_streaks<R: Rules<Memory = Streak>>(old: Arena<V1>) -> Arena<R> {
     let players = old.players.into_iter().map(|(user, player)| {
-        let Player { at, heading, score, last_move, memory: () } = player;
-        (user, Player { at, heading, score, last_move, memory: Streak::default() })
+        let Player { at, heading, score, best, last_move, memory: () } = player;
+        (user, Player { at, heading, score, best, last_move, memory: Streak::default() })
     });
     Arena {
         name: old.name,
@@ -56,5 +56,7 @@ pub(crate) fn with_streaks<R: Rules<Memory = Streak>>(old: Arena<V1>) -> Arena<R
         tick: old.tick,
         coins: old.coins,
         players: players.collect(),
+        scores: old.scores,
+        talk: old.talk,
     }
 }

@@ -3,6 +3,8 @@
 use game_logic::arena::{Player, Rules};
 use game_logic::field::{Heading, Point};
 use game_logic::messages::*;
+use game_logic::scores::Scores;
+use game_logic::talk::Talk;
 use game_logic::{Arena, BadMigration, Streak, Trapping, V1, V2};
 use hotseat_guest::testing::TestRoom;
 use hotseat_guest::{Snapshot, UserId};
@@ -68,7 +70,7 @@ fn version_2_loads_what_it_saved() {
 fn version_1_cannot_read_version_2() {
     let room = played().swap::<Arena<V2>>().expect("migrates");
     let stays = room.swap::<Arena<V1>>().expect_err("refuses");
-    assert_eq!(stays.error, "state has schema 2, this version knows up to 1");
+    assert_eq!(stays.error, "state has schema 4, this version knows up to 3");
 }
 
 #[test]
@@ -85,12 +87,19 @@ fn a_streak_is_scored_in_the_arena() {
     let at = Point { x: 0, y: 0 };
     let mut coins = vec![Point { x: 999, y: 999 }; 20];
     coins[..2].fill(at);
-    let player =
-        Player { at, heading: Heading::default(), score: 0, last_move: 0, memory: Streak::default() };
-    let players = [(1, player)].into();
-    let arena = Arena::<V2> { name: String::new(), enter_on_join: false, tick: 0, coins, players };
+    let memory = Streak::default();
+    let player = Player { at, heading: Heading::default(), score: 0, best: 0, last_move: 0, memory };
+    let arena = Arena::<V2> {
+        name: String::new(),
+        enter_on_join: false,
+        tick: 0,
+        coins,
+        players: [(1, player)].into(),
+        scores: Scores::default(),
+        talk: Talk::new("home/1"),
+    };
     let bytes = postcard::to_stdvec(&arena).expect("encodes");
-    let mut room = TestRoom::<Arena<V2>>::load(&Snapshot { schema: 2, bytes }).expect("loads");
+    let mut room = TestRoom::<Arena<V2>>::load(&Snapshot { schema: V2::SCHEMA, bytes }).expect("loads");
     room.tick();
     assert_eq!(room.state().players[&1].score, 3, "one for the first, two for the second");
 }
@@ -116,11 +125,11 @@ fn the_bad_migration_takes_over_nothing_and_changes_nothing() {
     let mut room = played();
     let before = tick(&mut room);
     let stays = room.swap::<Arena<BadMigration>>().expect_err("refuses");
-    assert_eq!(stays.error, "the migration from schema 1 is broken on purpose");
+    assert_eq!(stays.error, "the migration from schema 3 is broken on purpose");
     let mut room = stays.room;
     assert_eq!(tick(&mut room).tick, before.tick + 1);
 
     let room = room.swap::<Arena<V2>>().expect("migrates");
     let stays = room.swap::<Arena<BadMigration>>().expect_err("refuses");
-    assert_eq!(stays.error, "the migration from schema 2 is broken on purpose");
+    assert_eq!(stays.error, "the migration from schema 4 is broken on purpose");
 }

@@ -39,7 +39,7 @@ impl Sandbox {
         let log = Records::from_bytes(past.inputs.clone())?;
         let instance = begin(&world, version, &room, &args, &base)?;
         let mut sandbox = Self::new(world, room, args, instance, base, log, None);
-        sandbox.rebuild(version)?;
+        sandbox.replay_all(version)?;
         Ok(sandbox)
     }
 

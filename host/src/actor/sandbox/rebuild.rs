@@ -14,8 +14,16 @@ use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Records, Verdict,
 const SKIPS_MAX: usize = 8;
 
 impl Sandbox {
-    /// Builds the room anew from base and log on `version`.
+    /// Builds a room that was at work anew on `version`, from base and log.
     pub(super) fn rebuild(&mut self, version: &Arc<Version>) -> Result<(), LoadError> {
+        let before = self.instance.env().clone();
+        self.replay_all(version)?;
+        self.instance.env().carry_on(before);
+        Ok(())
+    }
+
+    /// Brings the room to where base and log say, on `version`.
+    pub(super) fn replay_all(&mut self, version: &Arc<Version>) -> Result<(), LoadError> {
         let mut skips = BTreeSet::new();
         loop {
             let mut instance = begin(&self.world, version, &self.room, &self.args, &self.base)?;
@@ -82,6 +90,8 @@ fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Re
         }
     }
     instance.effects().clear();
+    // They were handed on when the calls were made, and are in the room's documents.
+    instance.env().take_puts();
     instance.set_replaying(false);
     Ok(())
 }
@@ -99,9 +109,7 @@ pub(super) fn run(
     match input {
         Input::Join { user, profile } => {
             env.add_member(*user);
-            if let Some(bytes) = profile {
-                env.set_profile(*user, Arc::from(*bytes));
-            }
+            env.set_profile(*user, profile.map(|(version, bytes)| (version, Arc::from(bytes))));
         }
         Input::Subscribe { channel, .. } => env.add_member(*channel),
         Input::Unsubscribe { channel } => env.remove_member(*channel),
@@ -131,7 +139,7 @@ fn settle(instance: &mut Instance) {
     env.apply_timers(&effects);
     for effect in effects.iter() {
         match effect {
-            Effect::PutProfile { user, bytes } => env.set_profile(user, Arc::from(bytes)),
+            Effect::PutProfile { user, bytes } => env.put_profile(user, bytes),
             Effect::Call { token, .. } => env.add_call(token),
             Effect::EndChannel { channel, .. } => env.remove_member(channel),
             _ => {}

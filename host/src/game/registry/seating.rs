@@ -1,9 +1,11 @@
 //! Seating: who logs in, moves or is turned out gets a seat.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hotseat_packet::code;
 use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{CreateError, Present, Registry};
@@ -13,11 +15,14 @@ use crate::link::{
     Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Signal, Up, Uplink, UserId,
 };
 
+/// How long a login waits for the room of an older session to let go: what that puts last is what the player comes with.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
 /// Where a player is about to sit down, with space in the room's mailbox for it.
 struct Place {
     player: Player,
     backlog: Vec<Frames>,
-    profile: Option<Arc<[u8]>>,
+    profile: Option<(u64, Arc<[u8]>)>,
     uplink: Uplink,
     permit: OwnedPermit<Up>,
 }
@@ -59,8 +64,14 @@ impl Registry {
         });
         if let Some(mailbox) = older.mailbox {
             let leave = Up::Leave { user, session: older.session, reason: LeaveReason::Replaced };
-            // A room that is gone has let the player go already.
-            let _ = mailbox.send(leave).await;
+            let (gone, waiting) = oneshot::channel();
+            self.leaving().insert(older.session, gone);
+            // A room that is gone has let the player go already. One that does not come to it in time is not waited
+            // for: of what the two rooms put then, the store takes the first.
+            if mailbox.send(leave).await.is_ok() {
+                let _ = tokio::time::timeout(LETTING_GO, waiting).await;
+            }
+            self.leaving().remove(&older.session);
         }
     }
 

@@ -50,13 +50,14 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
         });
     match sandbox {
         Ok(sandbox) => {
-            opened.send_replace(Some(Ok(())));
             debug!(room = %handle.name, version = %sandbox.version(), "room open");
             let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
             let mut room = Room::new(registry, handle.name, sandbox, replies);
             if back {
                 room.come_back();
             }
+            // Nobody is seated before the store has been told what the room has put.
+            opened.send_replace(Some(Ok(())));
             room.run(mailbox, orders, answers).await;
         }
         Err(error) => {
@@ -92,6 +93,7 @@ impl Room {
     /// A room that has come back: its players are not here any more, and what it waited for will not come.
     pub(super) fn come_back(&mut self) {
         let now_ms = self.now();
+        self.take_documents();
         let members: Vec<u64> = self.actor.sandbox.env().members().iter().copied().collect();
         let calls: Vec<u64> = self.actor.sandbox.env().calls().iter().copied().collect();
         for user in members {
@@ -104,6 +106,7 @@ impl Room {
             self.settle(now_ms);
         }
         self.checkpoint();
+        self.write_out();
     }
 
     /// The room's state becomes its base.
@@ -115,6 +118,6 @@ impl Room {
     /// The node shuts down: what is worth keeping is kept.
     pub(super) fn last_words(&mut self) {
         self.checkpoint();
-        self.actor.sandbox.write_inputs();
+        self.write_out();
     }
 }

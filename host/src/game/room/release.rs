@@ -15,6 +15,7 @@ const REFUSAL_MAX: usize = 512;
 impl Room {
     /// Carries out the effects of the last call, in order.
     pub(super) fn release(&mut self) {
+        self.take_puts();
         if self.actor.sandbox.effects().is_empty() {
             return;
         }
@@ -55,13 +56,12 @@ impl Room {
             Effect::CloseRoom { reason } => {
                 self.closing = Some(format!("closed by the game, reason {reason}"));
             }
-            Effect::PutProfile { user, bytes } => self.registry.profiles.put(user, bytes),
             Effect::Call { token, service, instance, method, body } => {
                 let request = Request { token, service, instance, method, body };
                 self.call_service(&request);
             }
-            // The sandbox keeps timers, since a rebuild must restore them.
-            Effect::SetTimer { .. } | Effect::CancelTimer { .. } => {}
+            // The sandbox keeps timers and documents, since a rebuild must restore them.
+            Effect::SetTimer { .. } | Effect::CancelTimer { .. } | Effect::PutProfile { .. } => {}
             // Rooms have no streams: their world does not import them.
             Effect::SendChannels { .. } | Effect::EndChannel { .. } => {}
         }

@@ -4,7 +4,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Owned {
-    Join(u64, Option<Vec<u8>>),
+    Join(u64, Option<(u64, Vec<u8>)>),
     Rejoin(u64),
     Leave(u64, u32),
     Message(u64, u16, Vec<u8>),
@@ -20,7 +20,10 @@ enum Owned {
 impl Owned {
     fn borrow(&self) -> Input<'_> {
         match self {
-            Self::Join(user, profile) => Input::Join { user: *user, profile: profile.as_deref() },
+            Self::Join(user, profile) => {
+                let profile = profile.as_ref().map(|(version, bytes)| (*version, &bytes[..]));
+                Input::Join { user: *user, profile }
+            }
             Self::Rejoin(user) => Input::Rejoin { user: *user },
             Self::Leave(user, reason) => Input::Leave { user: *user, reason: *reason },
             Self::Message(user, op, payload) => Input::Message { user: *user, op: *op, payload },
@@ -40,7 +43,7 @@ impl Owned {
 fn any_input() -> impl Strategy<Value = Owned> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..40);
     prop_oneof![
-        (any::<u64>(), prop::option::of(bytes())).prop_map(|(u, p)| Owned::Join(u, p)),
+        (any::<u64>(), prop::option::of((1u64.., bytes()))).prop_map(|(u, p)| Owned::Join(u, p)),
         any::<u64>().prop_map(Owned::Rejoin),
         (any::<u64>(), any::<u32>()).prop_map(|(u, r)| Owned::Leave(u, r)),
         (any::<u64>(), any::<u16>(), bytes()).prop_map(|(u, o, p)| Owned::Message(u, o, p)),

@@ -7,13 +7,17 @@
 //! | [`TRAP`] | `seq u32` | counts, queues [`COUNTED`], panics: none of it may ever be seen |
 //! | [`SHOUT`] | `seq u32` | counts; everyone in the room gets [`SHOUTED`] |
 //! | [`MOVE`] | `room string` | counts; opens that room and goes there |
+//! | [`SAVE`] | | counts; the count becomes the player's profile; answers [`SAVED`] |
+//! | [`SAVE_TRAP`] | | the same, then panics |
+//! | [`SHOW`] | | answers [`SHOWN`]; does not count |
 //!
-//! "Counts" is per user and room: of every message handled to its end. The cargo feature `v2` builds the second
+//! "Counts" is per user and room: of every message handled to its end. When somebody leaves who has a profile, that
+//! counts too, and is saved. The cargo feature `v2` builds the second
 //! version: a new schema, and [`COUNTED`] ends with the version.
 
 use std::collections::BTreeMap;
 
-use hotseat_guest::{Game, Refusal, Room, UserId, decode};
+use hotseat_guest::{Game, LeaveReason, Refusal, Room, UserId, decode};
 use hotseat_packet::{ReadError, Reader, Writer};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +35,16 @@ pub const SHOUT: u16 = 2005;
 pub const SHOUTED: u16 = 2006;
 /// Client: take me to that room. Payload `room string`.
 pub const MOVE: u16 = 2010;
+/// Client: count, and keep the count as my profile.
+pub const SAVE: u16 = 2011;
+/// Guest: done. Payload `count u32`.
+pub const SAVED: u16 = 2012;
+/// Client: [`SAVE`], and trap.
+pub const SAVE_TRAP: u16 = 2013;
+/// Client: what have I got?
+pub const SHOW: u16 = 2014;
+/// Guest: what the room has counted and what the profile says, 0 without one. Payload `count u32, saved u32`.
+pub const SHOWN: u16 = 2015;
 
 /// Refusal: the payload does not decode.
 pub const BAD_PAYLOAD: i32 = 1000;
@@ -72,6 +86,10 @@ impl Game for First {
         self.handle(room, user, op, payload, 1)
     }
 
+    fn leave(&mut self, room: &Room<Self>, user: UserId, _reason: LeaveReason) {
+        self.part(room, user);
+    }
+
     fn tick(&mut self, _room: &Room<Self>, _dt_ms: u32) {
         self.ticks += 1;
     }
@@ -93,6 +111,10 @@ impl Game for Second {
 
     fn message(&mut self, room: &Room<Self>, user: UserId, op: u16, payload: &[u8]) -> Result<(), Refusal> {
         self.ledger.handle(room, user, op, payload, 2)
+    }
+
+    fn leave(&mut self, room: &Room<Self>, user: UserId, _reason: LeaveReason) {
+        self.ledger.part(room, user);
     }
 
     fn tick(&mut self, _room: &Room<Self>, _dt_ms: u32) {
@@ -134,6 +156,16 @@ impl First {
                 room.create_room(target, &[]);
                 room.transfer(user, target);
             }
+            SAVE | SAVE_TRAP => {
+                let count = self.save(room, user);
+                room.send(user, SAVED, &count.to_be_bytes());
+                assert!(op == SAVE, "save {count} of player {user} is to trap");
+            }
+            SHOW => {
+                let mut writer = Writer::new();
+                writer.u32(self.counts.get(&user).copied().unwrap_or_default()).u32(saved(room, user));
+                room.send(user, SHOWN, &writer.into_bytes());
+            }
             _ => return Err(Refusal::new(UNKNOWN_OPCODE, format!("there is no opcode {op}"))),
         }
         Ok(())
@@ -146,11 +178,29 @@ impl First {
         room.send(user, COUNTED, &writer.into_bytes());
     }
 
+    fn save<G: Game>(&mut self, room: &Room<G>, user: UserId) -> u32 {
+        let count = self.bump(user);
+        room.put_profile(user, &count.to_be_bytes());
+        count
+    }
+
+    fn part<G: Game>(&mut self, room: &Room<G>, user: UserId) {
+        if saved(room, user) > 0 {
+            self.save(room, user);
+        }
+    }
+
     fn bump(&mut self, user: UserId) -> u32 {
         let count = self.counts.entry(user).or_default();
         *count += 1;
         *count
     }
+}
+
+/// What the player's profile says; 0 without one.
+fn saved<G: Game>(room: &Room<G>, user: UserId) -> u32 {
+    let profile = room.profile(user).and_then(|bytes| bytes.try_into().ok());
+    profile.map_or(0, u32::from_be_bytes)
 }
 
 fn bad_payload(error: ReadError) -> Refusal {
@@ -191,6 +241,17 @@ mod tests {
         room.message(1, COUNT, &[0, 0, 0, 1]).expect("is accepted");
         assert_eq!(room.sent_to(1)[0], (COUNTED, vec![0, 0, 0, 1, 0, 0, 0, 2, 2]));
         assert_eq!(room.state().migrated_at, Some(1));
+    }
+
+    #[test]
+    fn a_count_is_saved_with_the_player() {
+        let mut room = TestRoom::<First>::open("home/1", b"").expect("opens");
+        room.join(1);
+        room.message(1, SHOW, b"").expect("is accepted");
+        assert_eq!(room.sent_to(1), [(SHOWN, vec![0; 8])]);
+        room.message(1, SAVE, b"").expect("is accepted");
+        room.message(1, SHOW, b"").expect("is accepted");
+        assert_eq!(room.sent_to(1), [(SAVED, vec![0, 0, 0, 1]), (SHOWN, vec![0, 0, 0, 1, 0, 0, 0, 1])]);
     }
 
     #[test]
