@@ -7,7 +7,9 @@
 
 mod base;
 mod keep;
+mod letter;
 mod rebuild;
+mod replica;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use hotseat_build::Durability;
 
 use self::base::{Base, Begin};
 use self::rebuild::{begin, run};
-use crate::journal::Journal;
+pub use self::replica::{Replica, Start};
+use crate::journal::{Cause, Journal, Letters};
 use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
 use crate::snowflake::Generator;
 
@@ -41,6 +44,8 @@ pub struct World {
     pub log_bytes: usize,
     /// Where rooms write what survives the process.
     pub journal: Arc<Journal>,
+    /// Where inputs go that a guest failed on.
+    pub letters: Arc<Letters>,
     /// What survives it, if the operator has decided; else each plugin's manifest says.
     pub durability: Option<Durability>,
 }
@@ -171,6 +176,7 @@ impl Sandbox {
     }
 
     fn recover(&mut self, fault: Fault, now_ms: u64, input: &Input<'_>) -> Outcome {
+        self.post_input(input, &fault);
         let Some(fallback) = self.fallback.take() else {
             let version = Arc::clone(self.version());
             return match self.rebuild(&version) {

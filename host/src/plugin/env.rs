@@ -78,6 +78,12 @@ impl Env {
         Some(Self { now_ms, random, token, profiles, timers, members, calls, setting: 0 })
     }
 
+    /// About how large [`Self::to_bytes`] is.
+    pub fn weight(&self) -> usize {
+        let profiles: usize = self.profiles.values().map(|bytes| bytes.len() + 16).sum();
+        profiles + 16 * (self.timers.len() + self.members.len() + self.calls.len())
+    }
+
     /// Who is in the room, or which streams of a shard are open, as the guest was told.
     pub fn members(&self) -> &BTreeSet<u64> {
         &self.members

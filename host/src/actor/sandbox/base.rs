@@ -45,6 +45,11 @@ impl Base {
         out
     }
 
+    /// About how large [`Self::encode`] is, without the arguments.
+    pub(super) fn weight(&self) -> usize {
+        self.env.weight() + self.size()
+    }
+
     /// Reads what [`Self::encode`] wrote: the room's arguments and the base. None if it is something else.
     pub(super) fn decode(bytes: &[u8]) -> Option<(Arc<[u8]>, Self)> {
         let (env, rest) = get(bytes)?;
