@@ -129,7 +129,8 @@ where
     let mut askers = JoinSet::new();
     for asker in 0..concurrency {
         let channel = channels[asker % CONNECTIONS].clone();
-        let (done, failed, stop, ask) = (Arc::clone(&done), Arc::clone(&failed), Arc::clone(&stop), ask.clone());
+        let (done, failed, stop, ask) =
+            (Arc::clone(&done), Arc::clone(&failed), Arc::clone(&stop), ask.clone());
         askers.spawn(async move {
             let mut seed = asker as u64 * 1_000_003;
             let mut times = Vec::new();

@@ -37,7 +37,9 @@ fn the_commands_do_what_the_guide_says() {
         })
         .collect();
     assert_eq!(told.len(), 6);
-    for method in ["proto.RankingService/RankChange", "proto.ChatService/Subscribe", "stream proto.Chat.Message"] {
+    for method in
+        ["proto.RankingService/RankChange", "proto.ChatService/Subscribe", "stream proto.Chat.Message"]
+    {
         assert!(told[0].contains(method), "{}", told[0]);
     }
     assert_eq!(told[2], "{\"UserIds\":[7],\"Scores\":[120]}\n");
@@ -63,5 +65,8 @@ fn the_manifest_is_one() {
     let text = text();
     let [manifest] = blocks(&text, "toml")[..] else { panic!("one manifest") };
     let manifest = Manifest::parse(manifest).unwrap();
-    assert_eq!((manifest.world.as_str(), manifest.service.unwrap().shard_by.as_str()), ("service", "guild_id"));
+    assert_eq!(
+        (manifest.world.as_str(), manifest.service.unwrap().shard_by.as_str()),
+        ("service", "guild_id")
+    );
 }
