@@ -32,6 +32,7 @@ mod served;
 // What outlives the process.
 mod durable;
 mod kills;
+mod replay;
 
 // Random play against a model.
 mod property;
