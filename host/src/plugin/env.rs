@@ -28,6 +28,14 @@ pub struct Env {
     setting: usize,
 }
 
+/// See [`Env::mark`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EnvMark {
+    random: u64,
+    token: u64,
+    setting: usize,
+}
+
 /// What of it is kept on disk.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -134,6 +142,17 @@ impl Env {
     pub(super) fn token(&mut self) -> u64 {
         self.token += 1;
         self.token
+    }
+
+    /// What a call uses up by asking.
+    pub(super) fn mark(&self) -> EnvMark {
+        EnvMark { random: self.random, token: self.token, setting: self.setting }
+    }
+
+    /// Takes back what has been used up since.
+    pub(super) fn reset(&mut self, mark: EnvMark) {
+        let EnvMark { random, token, setting } = mark;
+        (self.random, self.token, self.setting) = (random, token, setting);
     }
 
     /// Whether a call may set this timer; counts it if so.
