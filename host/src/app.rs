@@ -26,7 +26,7 @@ use crate::config::{Config, Role};
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
 use crate::game::{ProfileError, Profiles};
-use crate::journal::{self, Journal, JournalError, Past};
+use crate::journal::{self, Journal, JournalError, Letters, Past};
 use crate::link;
 use crate::plugin::{Engine, EngineError};
 use crate::service::metrics::ServiceMetrics;
@@ -62,6 +62,7 @@ pub struct App {
     registry: Arc<Registry>,
     plane: Arc<Plane>,
     journal: Arc<Journal>,
+    letters: Arc<Letters>,
     deployers: BTreeMap<String, Deployer>,
 }
 
@@ -182,6 +183,9 @@ impl App {
         let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
         let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
         let journal = Arc::new(journal);
+        let letters = data_dir.join("dead-letters");
+        let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
+        let letters = Arc::new(letters);
         let grpc = bind("grpc_listen", config.grpc_listen).await?;
         let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
         let services = Services::new(
@@ -193,6 +197,7 @@ impl App {
             config: &config,
             engine,
             journal: Arc::clone(&journal),
+            letters: Arc::clone(&letters),
             ids: Arc::new(Generator::new(0)),
             metrics: actor_metrics,
         };
@@ -262,7 +267,7 @@ impl App {
         // Not before nothing can fail any more: a task of its own would outlive the node that did not start.
         servers.extend(watched.into_iter().map(|(deployer, reports)| tokio::spawn(deployer.watch(reports))));
         let agent = tokio::spawn(agent.run(stop.clone()));
-        Ok(Self { addrs, stop, agent, servers, registry, plane, journal, deployers })
+        Ok(Self { addrs, stop, agent, servers, registry, plane, journal, letters, deployers })
     }
 
     /// Where the node listens.
@@ -293,11 +298,12 @@ impl App {
             // Aborted, or ended already: either way it is gone.
             let _ = server.await;
         }
-        let (registry, journal) = (self.registry, self.journal);
+        let (registry, journal, letters) = (self.registry, self.journal, self.letters);
         let close = move || {
             // In this order: the profiles wait for the journal.
             journal.close();
             registry.close();
+            letters.close();
         };
         // Writing what waits blocks.
         if tokio::task::spawn_blocking(close).await.is_err() {

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod new;
 pub mod plugin;
 mod print_config;
+pub mod replay;
 pub mod run;
 pub mod service;
 mod signals;
@@ -43,6 +44,7 @@ enum Command {
     Dev(dev::DevArgs),
     Bots(bots::BotsArgs),
     Demo(demo::DemoArgs),
+    Replay(replay::ReplayArgs),
 }
 
 impl Cli {
@@ -60,6 +62,7 @@ impl Cli {
             Command::Dev(args) => dev::run(args).await,
             Command::Bots(args) => bots::run(args).await,
             Command::Demo(args) => demo::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
         }
     }
 }

@@ -109,6 +109,8 @@ keys! {
         log_bytes: usize = MIB, in 1024..=1024 * MIB;
         /// What of a room survives a crash; manifest leaves it to the plugin.
         durability: Durable = Durable::Manifest;
+        /// Inputs that guests failed on, kept for `hotseat replay`: most files, 0 for none; the oldest go first.
+        dead_letters: usize = 100, in 0..=100_000;
     }
     "Services" {
         /// Shards of each service plugin: what serves in parallel. Keep it once there is data.

@@ -4,6 +4,8 @@
 //! its base (how it began, or a snapshot) and then its inputs; what came before a room's last base is of no use any
 //! more, and segments that hold nothing of use are removed. Knows rooms by name and their records as bytes.
 
+mod letters;
+mod look;
 mod recover;
 mod segment;
 mod writer;
@@ -18,6 +20,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tracing::error;
 
+pub use letters::{About, Cause, Context, Counters, Letter, Letters};
+pub use look::{DeadLetter, Found, LookError, look};
 pub use recover::Past;
 use segment::{Kind, Segments};
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Arrows of dependency point one way: `cli → app → {agent, game, service, admin}`, `agent → link`,
-//! `{game, service} → actor → {plugin, journal}`. Engine types stay inside [`plugin`]; a test guards all of it.
+//! `{game, service, replay} → actor → {plugin, journal}`. Engine types stay inside [`plugin`]; a test guards all of it.
 
 pub mod actor;
 pub mod admin;
@@ -23,6 +23,7 @@ pub mod journal;
 pub mod link;
 pub mod plugin;
 pub mod proto;
+pub mod replay;
 pub mod service;
 pub mod snowflake;
 pub mod telemetry;

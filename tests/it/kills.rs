@@ -151,7 +151,12 @@ impl Model {
 }
 
 fn start(data: &Path, plugins: &[Artefact]) -> Process {
-    let args = args(data, plugins);
+    start_with(data, plugins, "chat.messages_per_minute=0")
+}
+
+fn start_with(data: &Path, plugins: &[Artefact], setting: &str) -> Process {
+    let mut args = args(data, plugins);
+    args.push(format!("--plugin-config={setting}"));
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     Process::start(&guests().v1, &args)
 }
@@ -165,7 +170,6 @@ fn args(data: &Path, plugins: &[Artefact]) -> Vec<String> {
         std::fs::write(&file, &plugin.bytes).unwrap();
         args.push(format!("--plugin={name}={}", file.display()));
     }
-    args.push("--plugin-config=chat.messages_per_minute=0".to_owned());
     take_compiled(&data.join("cache"));
     args
 }
@@ -257,4 +261,33 @@ async fn a_full_disk_answers_nobody_and_loses_nothing() {
     let described = chat.describe(Id { id: ID }).await.unwrap().into_inner();
     // What was not answered may be there or not.
     assert!((posted + 1..=posted + 2).contains(&described.next_offset), "{posted} {described:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_under_other_settings_is_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let plugins = [services().chat.clone()];
+    let message = || Message { id: 1, sender: 7, body: b"hello".to_vec(), ..Message::default() };
+    let chat = async |process: &Process| {
+        let url = format!("http://{}", process.grpc());
+        ChatServiceClient::new(Endpoint::from_shared(url).unwrap().connect().await.unwrap())
+    };
+    let mut process = start(data.path(), &plugins);
+    let mut client = chat(&process).await;
+    client.reg(Id { id: 1 }).await.unwrap();
+    for _ in 0..50 {
+        client.send(message()).await.unwrap();
+    }
+    process.signal("KILL");
+    assert!(!process.ended().success());
+    // Replayed under these, most of them would be refused.
+    let process = start_with(data.path(), &plugins, "chat.messages_per_minute=1,chat.burst=2");
+    let mut client = chat(&process).await;
+    let described = client.describe(Id { id: 1 }).await.unwrap().into_inner();
+    assert_eq!(described.next_offset, 51);
+    let mut refused = 0;
+    for _ in 0..5 {
+        refused += u32::from(client.send(message()).await.is_err());
+    }
+    assert!(refused >= 2, "the new settings are not in force");
 }

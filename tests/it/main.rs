@@ -34,6 +34,7 @@ mod served;
 mod durable;
 mod kills;
 mod profiles;
+mod replay;
 
 // Random play against a model.
 mod property;

@@ -126,6 +126,30 @@ async fn every_way_to_fail_has_its_status_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_leaves_no_trace_whatever_it_asks_for() {
+    let world = world().await;
+    let mut boss = Boss::of(&world).await;
+    let mut heard = boss.listen(what::COUNT, 0).await.unwrap();
+    let draw = Order { id: 1, what: what::DRAW, number: 0 };
+    let mut drawn = Vec::new();
+    for orders in 1..=3 {
+        drawn.push(boss.send(ASK, draw.clone()).await.unwrap().orders);
+        drawn.push(boss.send(ASK, draw.clone()).await.unwrap().orders);
+        assert_eq!(boss.order(what::COUNT, 0).await.unwrap(), orders);
+        // Rebuilt from its log.
+        refused(boss.order(what::TRAP, 0).await, Code::Internal, &["trap"]);
+    }
+    drawn.dedup();
+    assert_eq!(drawn.len(), 1, "randomness moved on without the log knowing: {drawn:?}");
+    for orders in 1..=3 {
+        assert_eq!(heard.next().await.unwrap().unwrap().orders, orders);
+    }
+    assert_eq!(boss.ask().await, 3);
+    assert_eq!(world.metric("hotseat_guest_calls_total{kind=\"timer\"}").await, 0);
+    assert_eq!(world.metric("hotseat_guest_calls_total{kind=\"reply\"}").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_message_and_messages_that_are_too_large_are_refused() {
     let world = world().await;
     let mut raw = tonic::client::Grpc::new(world.channel().await);

@@ -124,6 +124,10 @@ fn arrows_of_dependency_point_one_way() {
         ("telemetry", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
         ("admin", &["agent", "app", "cli", "bots", "demo"]),
         ("app", &["cli", "bots", "demo"]),
+        (
+            "replay",
+            &["agent", "game", "service", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"],
+        ),
         // Bots are clients: of a node they know what comes over the wire.
         ("bots", &["agent", "game", "plugin", "link", "admin", "app", "cli", "demo", "proto"]),
         ("demo", &["agent", "game", "plugin", "link", "admin", "cli"]),

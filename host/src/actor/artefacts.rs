@@ -145,19 +145,7 @@ impl Artefacts {
 
     /// The versions one could go back through, the live one first.
     pub fn lives(&self) -> Vec<Digest> {
-        let mut lives: Vec<Digest> = Vec::new();
-        for event in self.events.iter().filter(|event| event.kind.makes_live()) {
-            let Ok(digest) = event.digest.parse::<Digest>() else { continue };
-            let known = lives.iter().position(|live| *live == digest);
-            match (event.kind, known) {
-                // Going back leaves what came after: nobody wants a failed version back by "rollback".
-                (EventKind::Reverted | EventKind::RolledBack, Some(at)) => lives.truncate(at + 1),
-                (_, Some(at)) => lives[at..].rotate_left(1),
-                (_, None) => lives.push(digest),
-            }
-        }
-        lives.reverse();
-        lives
+        lives(&self.events)
     }
 
     /// Whether an artefact has ever been live here.
@@ -212,6 +200,31 @@ impl Artefacts {
         }
         Ok(bytes.into())
     }
+}
+
+/// As [`Artefacts::lives`].
+fn lives(events: &[Event]) -> Vec<Digest> {
+    let mut lives: Vec<Digest> = Vec::new();
+    for event in events.iter().filter(|event| event.kind.makes_live()) {
+        let Ok(digest) = event.digest.parse::<Digest>() else { continue };
+        let known = lives.iter().position(|live| *live == digest);
+        match (event.kind, known) {
+            // Going back leaves what came after: nobody wants a failed version back by "rollback".
+            (EventKind::Reverted | EventKind::RolledBack, Some(at)) => lives.truncate(at + 1),
+            (_, Some(at)) => lives[at..].rotate_left(1),
+            (_, None) => lives.push(digest),
+        }
+    }
+    lives.reverse();
+    lives
+}
+
+/// The version of plugin `name` that was live last in a data directory that may be in use. Changes nothing; none if
+/// the history does not tell.
+pub fn last_live(data_dir: &Path, name: &str) -> Option<Digest> {
+    let text = fs::read_to_string(data_dir.join("plugins").join(name).join("history.jsonl")).ok()?;
+    let events: Vec<Event> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+    lives(&events).first().copied()
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtefactError {

@@ -1,6 +1,8 @@
 //! Metrics of guests, swaps and deployments.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::journal::Counters;
 
 /// What all actors count. Names follow Prometheus' conventions; labels never carry a room or a user.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct ActorMetrics {
     pub deploys: IntCounterVec,
     /// Service calls by their status.
     pub service_calls: IntCounterVec,
+    /// Dead letters.
+    pub dead_letters: Counters,
 }
 
 impl ActorMetrics {
@@ -29,6 +33,11 @@ impl ActorMetrics {
             let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
         };
         let pause = HistogramOpts::new(
             "hotseat_swap_pause_seconds",
@@ -43,6 +52,10 @@ impl ActorMetrics {
             swaps: family("hotseat_room_swaps_total", "Rooms and shards handed over, by outcome", "outcome")?,
             swap_pause,
             deploys: family("hotseat_deploys_total", "Deployments by how they ended", "outcome")?,
+            dead_letters: Counters {
+                written: counter("hotseat_dead_letters_total", "Dead letters written")?,
+                lost: counter("hotseat_dead_letters_lost_total", "Dead letters that were not written")?,
+            },
             service_calls: family("hotseat_service_calls_total", "Service calls by gRPC status", "status")?,
         })
     }

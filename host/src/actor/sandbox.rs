@@ -7,7 +7,9 @@
 
 mod base;
 mod keep;
+mod letter;
 mod rebuild;
+mod replica;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use hotseat_build::Durability;
 
 use self::base::{Base, Begin};
 use self::rebuild::{begin, run};
-use crate::journal::Journal;
+pub use self::replica::{Replica, Start};
+use crate::journal::{Cause, Journal, Letters};
 use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
 use crate::snowflake::Generator;
 
@@ -41,6 +44,8 @@ pub struct World {
     pub log_bytes: usize,
     /// Where rooms write what survives the process.
     pub journal: Arc<Journal>,
+    /// Where inputs go that a guest failed on.
+    pub letters: Arc<Letters>,
     /// What survives it, if the operator has decided; else each plugin's manifest says.
     pub durability: Option<Durability>,
 }
@@ -108,7 +113,7 @@ impl Sandbox {
         args: Arc<[u8]>,
         env: Env,
     ) -> Result<Self, LoadError> {
-        let base = Base { begin: Begin::Open, env };
+        let base = Base { begin: Begin::Open, env, settings: Arc::clone(&world.settings) };
         let instance = begin(&world, version, &room, &args, &base)?;
         let mut sandbox = Self::new(world, room, args, instance, base, Records::default(), fallback);
         sandbox.write_base();
@@ -171,6 +176,7 @@ impl Sandbox {
     }
 
     fn recover(&mut self, fault: Fault, now_ms: u64, input: &Input<'_>) -> Outcome {
+        self.post_input(input, &fault);
         let Some(fallback) = self.fallback.take() else {
             let version = Arc::clone(self.version());
             return match self.rebuild(&version) {
@@ -193,17 +199,20 @@ impl Sandbox {
     /// # Errors
     /// The fault of a guest that cannot save; the room has been rebuilt and goes on with its log, unless it is lost.
     pub(crate) fn trim(&mut self) -> Result<(), SwapError> {
-        let stretch = if self.fallback.is_some() { PROBATION_STRETCH } else { 1 };
+        let mut stretch = if self.fallback.is_some() { PROBATION_STRETCH } else { 1 };
+        if !self.instance.env().calls().is_empty() {
+            // Soon it waits for nobody, and then a snapshot has all of it; see `settle`.
+            stretch *= 2;
+        }
         let inputs = self.log.inputs();
         if inputs < self.next_snapshot.saturating_mul(stretch)
             && self.log.bytes() < self.world.log_bytes.max(self.base.size()).saturating_mul(stretch)
         {
             return Ok(());
         }
-        let snapshot = tokio::task::block_in_place(|| self.snapshot());
-        match snapshot {
-            Ok(snapshot) => {
-                self.rebase(snapshot);
+        let settled = tokio::task::block_in_place(|| self.settle());
+        match settled {
+            Ok(()) => {
                 self.fallback = None;
                 Ok(())
             }
@@ -224,8 +233,31 @@ impl Sandbox {
         self.world.log_inputs.max(self.base.size() / BYTES_PER_INPUT)
     }
 
-    fn rebase(&mut self, snapshot: Snapshot) {
-        self.base = Base { begin: Begin::Load(snapshot), env: self.instance.env().clone() };
+    /// Makes the present state the base.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`], or [`SwapError::Load`].
+    fn settle(&mut self) -> Result<(), SwapError> {
+        let snapshot = self.snapshot()?;
+        let base = self.base_of(snapshot);
+        if !self.instance.env().calls().is_empty() {
+            // Who waits for services may hold futures, and no snapshot has those. A rebuild from it would go another
+            // way than the guest that is live, so the live one goes on from the snapshot too.
+            let version = Arc::clone(self.version());
+            self.instance =
+                begin(&self.world, &version, &self.room, &self.args, &base).map_err(SwapError::Load)?;
+        }
+        self.rebase(base);
+        Ok(())
+    }
+
+    fn base_of(&mut self, snapshot: Snapshot) -> Base {
+        let settings = Arc::clone(&self.base.settings);
+        Base { begin: Begin::Load(snapshot), env: self.instance.env().clone(), settings }
+    }
+
+    fn rebase(&mut self, base: Base) {
+        self.base = base;
         self.log.clear();
         self.next_snapshot = self.log_inputs();
         self.write_base();
@@ -252,11 +284,10 @@ impl Sandbox {
     /// See [`SwapError`].
     pub(crate) fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
         let snapshot = self.snapshot()?;
-        let env = self.instance.env().clone();
-        let base = Base { begin: Begin::Load(snapshot.clone()), env };
+        let base = self.base_of(snapshot);
         let next = begin(&self.world, to, &self.room, &self.args, &base).map_err(SwapError::Load)?;
         let old = Arc::clone(self.version());
-        self.rebase(snapshot);
+        self.rebase(base);
         self.instance = next;
         self.fallback = Some(old);
         Ok(())

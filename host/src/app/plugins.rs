@@ -13,7 +13,7 @@ use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::{Crew, CrewParts};
 use crate::config::{Config, Role};
-use crate::journal::Journal;
+use crate::journal::{Journal, Letters};
 use crate::plugin::{Engine, Fault, GAME_WORLD, SERVICE_WORLD, Version};
 use crate::service::Plane;
 use crate::snowflake::Generator;
@@ -83,6 +83,7 @@ pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
     pub(super) engine: Engine,
     pub(super) journal: Arc<Journal>,
+    pub(super) letters: Arc<Letters>,
     pub(super) ids: Arc<Generator>,
     pub(super) metrics: ActorMetrics,
 }
@@ -103,7 +104,7 @@ impl Common<'_> {
         let crew = Crew::new(CrewParts {
             sample: if game { "home/0".into() } else { Plane::shard_name(&name, 0).into() },
             wit_world: if game { GAME_WORLD } else { SERVICE_WORLD },
-            world: settings::world(self.config, &name, &self.journal, &self.ids),
+            world: settings::world(self.config, &name, (&self.journal, &self.letters), &self.ids),
             metrics: self.metrics.clone(),
             reports: faults,
             plugin: name.clone(),

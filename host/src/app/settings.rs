@@ -13,12 +13,17 @@ use crate::actor::World;
 use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable};
 use crate::game::registry;
-use crate::journal::Journal;
+use crate::journal::{Journal, Letters};
 use crate::service;
 use crate::snowflake::Generator;
 
 /// What the guests of one plugin get.
-pub(super) fn world(config: &Config, plugin: &str, journal: &Arc<Journal>, ids: &Arc<Generator>) -> World {
+pub(super) fn world(
+    config: &Config,
+    plugin: &str,
+    (journal, letters): (&Arc<Journal>, &Arc<Letters>),
+    ids: &Arc<Generator>,
+) -> World {
     let settings: BTreeMap<String, String> = config.plugin_config.get(plugin).cloned().unwrap_or_default();
     World {
         ids: Arc::clone(ids),
@@ -26,6 +31,7 @@ pub(super) fn world(config: &Config, plugin: &str, journal: &Arc<Journal>, ids: 
         log_inputs: config.log_inputs,
         log_bytes: config.log_bytes,
         journal: Arc::clone(journal),
+        letters: Arc::clone(letters),
         durability: match config.durability {
             Durable::Manifest => None,
             Durable::None => Some(Durability::None),

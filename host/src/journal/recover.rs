@@ -63,7 +63,7 @@ pub(super) fn read(segments: &Segments) -> Result<BTreeMap<String, Past>, Journa
     Ok(pasts)
 }
 
-fn apply(pasts: &mut BTreeMap<String, Past>, kind: Kind, room: &str, content: &[u8]) {
+pub(super) fn apply(pasts: &mut BTreeMap<String, Past>, kind: Kind, room: &str, content: &[u8]) {
     match kind {
         Kind::Base => {
             pasts.insert(room.to_owned(), Past { base: content.to_vec(), inputs: Vec::new() });
@@ -76,18 +76,19 @@ fn apply(pasts: &mut BTreeMap<String, Past>, kind: Kind, room: &str, content: &[
         Kind::Ended => {
             pasts.remove(room);
         }
+        Kind::Letter => {}
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Bad {
+pub(super) enum Bad {
     Short,
     Crc,
     Form,
 }
 
 impl Bad {
-    fn what(self) -> &'static str {
+    pub(super) fn what(self) -> &'static str {
         match self {
             Self::Short => "the record is cut short",
             Self::Crc => "the checksum does not match",
@@ -96,7 +97,7 @@ impl Bad {
     }
 }
 
-fn record(bytes: &[u8]) -> Result<(Kind, &str, &[u8], usize), Bad> {
+pub(super) fn record(bytes: &[u8]) -> Result<(Kind, &str, &[u8], usize), Bad> {
     let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(Bad::Short)?;
     let [l0, l1, l2, l3, c0, c1, c2, c3] = *head;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;

@@ -26,11 +26,13 @@ pub(super) enum Kind {
     Inputs = 2,
     /// The room has ended.
     Ended = 3,
+    /// What a dead letter is about; in no journal.
+    Letter = 4,
 }
 
 impl Kind {
     pub(super) fn of(byte: u8) -> Option<Self> {
-        [Self::Base, Self::Inputs, Self::Ended].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Base, Self::Inputs, Self::Ended, Self::Letter].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

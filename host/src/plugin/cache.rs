@@ -18,7 +18,8 @@ const KEEP: usize = 64;
 
 /// A directory of compiled components, private to this user.
 pub(super) struct Cache {
-    dir: PathBuf,
+    /// None: nothing is kept, and nothing found.
+    dir: Option<PathBuf>,
 }
 
 impl Cache {
@@ -28,19 +29,24 @@ impl Cache {
         // The files are machine code that this process will run: nobody else may write them, also if the
         // directory was there before.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        Ok(Self { dir })
+        Ok(Self { dir: Some(dir) })
     }
 
-    fn path(&self, engine: &wasmtime::Engine, digest: &Digest) -> PathBuf {
+    /// A cache that keeps nothing.
+    pub(super) fn none() -> Self {
+        Self { dir: None }
+    }
+
+    fn path(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<PathBuf> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+        Some(self.dir.as_ref()?.join(format!("{digest}-{:016x}.cwasm", hasher.finish())))
     }
 
     /// The compiled component, if it is here and sound.
     #[expect(unsafe_code, reason = "maps compiled code from the private cache directory; see below")]
     pub(super) fn get(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Component> {
-        let path = self.path(engine, digest);
+        let path = self.path(engine, digest)?;
         if !path.is_file() {
             return None;
         }
@@ -59,7 +65,7 @@ impl Cache {
     /// Stores a compiled component. Failing to is no error: the cache only saves time.
     pub(super) fn put(&self, engine: &wasmtime::Engine, digest: &Digest, component: &Component) {
         if let Err(error) = self.try_put(engine, digest, component) {
-            debug!(dir = %self.dir.display(), %error, "compiled code not cached");
+            debug!(dir = ?self.dir, %error, "compiled code not cached");
         }
         self.trim();
     }
@@ -70,7 +76,7 @@ impl Cache {
         digest: &Digest,
         component: &Component,
     ) -> Result<(), wasmtime::Error> {
-        let path = self.path(engine, digest);
+        let Some(path) = self.path(engine, digest) else { return Ok(()) };
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
         fs::write(&partial, component.serialize()?)?;
         fs::rename(&partial, &path)?;
@@ -78,7 +84,7 @@ impl Cache {
     }
 
     fn trim(&self) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let Some(Ok(entries)) = self.dir.as_ref().map(fs::read_dir) else { return };
         let mut files: Vec<_> = entries
             .flatten()
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))

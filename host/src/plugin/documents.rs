@@ -59,6 +59,12 @@ impl From<Kept> for Document {
 }
 
 impl Documents {
+    /// About how large they are on disk.
+    pub(super) fn weight(&self) -> usize {
+        let all = self.here.values().chain(self.departed.iter().map(|(_, _, document)| document));
+        all.map(|document| document.bytes.as_ref().map_or(0, |bytes| bytes.len()) + 32).sum()
+    }
+
     /// The document of a player.
     pub(super) fn get(&self, user: u64) -> Option<&Arc<[u8]>> {
         self.here.get(&user)?.bytes.as_ref()

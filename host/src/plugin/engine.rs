@@ -77,6 +77,21 @@ impl Engine {
                 wasmtime::Engine::new(config().allocation_strategy(single)).map_err(EngineError::Engine)?
             }
         };
+        Self::of(engine, cache)
+    }
+
+    /// Starts an engine for a few instances, which leaves nothing on disk.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn transient() -> Result<Self, EngineError> {
+        let single = InstanceAllocationStrategy::OnDemand;
+        let engine =
+            wasmtime::Engine::new(config().allocation_strategy(single)).map_err(EngineError::Engine)?;
+        Self::of(engine, Cache::none())
+    }
+
+    fn of(engine: wasmtime::Engine, cache: Cache) -> Result<Self, EngineError> {
         let stop = Arc::new(AtomicBool::new(false));
         start_clock(&engine, &stop).map_err(EngineError::Clock)?;
         Ok(Self { inner: Arc::new(Inner { engine, cache, stop }) })

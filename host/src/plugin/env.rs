@@ -30,6 +30,14 @@ pub struct Env {
     setting: usize,
 }
 
+/// See [`Env::mark`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EnvMark {
+    random: u64,
+    token: u64,
+    setting: usize,
+}
+
 /// What of it is kept on disk.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -76,6 +84,11 @@ impl Env {
         let kept: Kept = postcard::from_bytes(bytes).ok()?;
         let Kept { now_ms, random, token, documents, timers, members, calls } = kept;
         Some(Self { now_ms, random, token, documents, timers, members, calls, setting: 0 })
+    }
+
+    /// About how large [`Self::to_bytes`] is.
+    pub fn weight(&self) -> usize {
+        self.documents.weight() + 16 * (self.timers.len() + self.members.len() + self.calls.len())
     }
 
     /// Who is in the room, or which streams of a shard are open, as the guest was told.
@@ -128,6 +141,17 @@ impl Env {
     pub(super) fn token(&mut self) -> u64 {
         self.token += 1;
         self.token
+    }
+
+    /// What a call uses up by asking.
+    pub(super) fn mark(&self) -> EnvMark {
+        EnvMark { random: self.random, token: self.token, setting: self.setting }
+    }
+
+    /// Takes back what has been used up since.
+    pub(super) fn reset(&mut self, mark: EnvMark) {
+        let EnvMark { random, token, setting } = mark;
+        (self.random, self.token, self.setting) = (random, token, setting);
     }
 
     /// Whether a call may set this timer; counts it if so.

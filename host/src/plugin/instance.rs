@@ -208,8 +208,16 @@ impl Instance {
     /// A [`Fault`]; the instance is spent and the effects are gone.
     pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
         self.begin(if self.replaying { self.deadline_ms * REPLAY_STRETCH } else { self.deadline_ms });
+        let mark = (!input.changes_state()).then(|| self.store.data().env.mark());
         let result = self.guest.call(&mut self.store, input);
         let verdict = self.end(result)?;
+        if let Some(mark) = mark {
+            // It is in no log: what it drew or asked for must leave no trace, or a rebuild would go another way.
+            let host = self.store.data_mut();
+            host.env.reset(mark);
+            host.ids.begin(None);
+            host.effects.clear();
+        }
         if matches!(verdict, Verdict::Refused { .. }) {
             self.store.data_mut().effects.clear();
         }

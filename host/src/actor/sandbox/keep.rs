@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hotseat_build::Durability;
+use tracing::warn;
 
 use super::base::Base;
 use super::rebuild::begin;
@@ -40,7 +41,27 @@ impl Sandbox {
         let instance = begin(&world, version, &room, &args, &base)?;
         let mut sandbox = Self::new(world, room, args, instance, base, log, None);
         sandbox.replay_all(version)?;
+        if sandbox.base.settings != sandbox.world.settings {
+            sandbox.adopt_settings();
+        }
         Ok(sandbox)
+    }
+
+    /// The operator's settings are others than those that the replayed inputs met: the guest goes on with them from here.
+    /// One that does not take them keeps those it had, since nothing may be lost for it.
+    fn adopt_settings(&mut self) {
+        let version = Arc::clone(self.version());
+        let adopt = |sandbox: &mut Self| {
+            let snapshot = sandbox.snapshot().map_err(|error| error.to_string())?;
+            let base = Base { settings: Arc::clone(&sandbox.world.settings), ..sandbox.base_of(snapshot) };
+            let instance = begin(&sandbox.world, &version, &sandbox.room, &sandbox.args, &base);
+            sandbox.instance = instance.map_err(|error| error.to_string())?;
+            sandbox.rebase(base);
+            Ok::<_, String>(())
+        };
+        if let Err(why) = adopt(self) {
+            warn!(actor = %self.room, %version, why, "new settings not taken, it keeps the ones it had");
+        }
     }
 
     fn durability(&self) -> Durability {
@@ -91,8 +112,6 @@ impl Sandbox {
             self.write_base();
             return Ok(());
         }
-        let snapshot = self.snapshot()?;
-        self.rebase(snapshot);
-        Ok(())
+        self.settle()
     }
 }

@@ -1,6 +1,6 @@
 //! Rebuild: a room from its base and its log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -8,6 +8,7 @@ use tracing::warn;
 use super::base::{Base, Begin};
 use super::{Sandbox, World};
 use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Records, Verdict, Version};
+use crate::snowflake::Generator;
 
 /// Inputs that a rebuild may leave out because they fault in it, before it gives up. More than one happens only
 /// when an older version replays what a newer one has handled.
@@ -34,6 +35,7 @@ impl Sandbox {
                     return Ok(());
                 }
                 Err((at, fault)) if skips.len() < SKIPS_MAX => {
+                    self.post_replayed(version, at, &skips, &fault);
                     warn!(room = %self.room, version = %version, input = at, %fault, "replayed input skipped");
                     skips.insert(at);
                 }
@@ -68,8 +70,19 @@ pub(super) fn begin(
     args: &[u8],
     base: &Base,
 ) -> Result<Instance, LoadError> {
+    begin_in((&world.ids, &base.settings), version, room, args, base)
+}
+
+/// As [`begin`], apart from a node.
+pub(super) fn begin_in(
+    (ids, settings): (&Arc<Generator>, &Arc<BTreeMap<String, String>>),
+    version: &Arc<Version>,
+    room: &Arc<str>,
+    args: &[u8],
+    base: &Base,
+) -> Result<Instance, LoadError> {
     let env = base.env.clone();
-    let mut instance = Instance::new(version, Arc::clone(room), env, &world.ids, &world.settings)?;
+    let mut instance = Instance::new(version, Arc::clone(room), env, ids, settings)?;
     match &base.begin {
         Begin::Load(snapshot) => instance.load(snapshot)?,
         Begin::Open => {

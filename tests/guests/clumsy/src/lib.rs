@@ -11,6 +11,7 @@
 //! | [`LATER`] | counts `number` ms later, in a timer; [`TRAP_LATER`] traps there |
 //! | [`END`] | ends all streams with the status `number` |
 //! | [`CALL`] | calls itself through the host: counts once more when the answer is there |
+//! | [`DRAW`] | answers a random number and an id, and asks for all it can: in a query none of it may be seen |
 //! | [`FEED`] | calls itself `number` times at once |
 
 use hotseat_guest::{Answer, Failure, Service, Shard};
@@ -30,6 +31,7 @@ pub mod what {
     pub const END: u32 = 8;
     pub const CALL: u32 = 9;
     pub const FEED: u32 = 10;
+    pub const DRAW: u32 = 11;
 }
 use what::*;
 
@@ -134,10 +136,17 @@ impl Service for Clumsy {
         Ok(self.sum(filler))
     }
 
-    fn query(&self, _: &Shard, _: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn query(&self, shard: &Shard, _: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let Order { what, number, .. } = read(body)?;
         match what {
             TRAP => panic!("as ordered"),
+            DRAW => {
+                shard.set_timer(1, 0);
+                self.tell(shard, 0);
+                shard.call("clumsy", "", "test.Clumsy/Do", body);
+                shard.next_id();
+                Ok(Sum { orders: shard.random(), filler: Vec::new() }.encode_to_vec())
+            }
             _ => Ok(self.sum(size(number))),
         }
     }

@@ -1,0 +1,322 @@
+//! Look: what a journal, one of its files or a dead letter holds, without changing anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::letters::About;
+use super::recover::{Bad, Past, apply, record};
+use super::segment::{Kind, MAGIC};
+
+/// Tries to read a journal whose node removes segments meanwhile.
+const TRIES: usize = 5;
+
+/// Why nothing is found.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// A file or directory cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{0} is neither a segment of a journal nor a dead letter of this version")]
+    Kind(PathBuf),
+    /// A directory without a segment.
+    #[error("{0} is no journal: there is no segment in it")]
+    Empty(PathBuf),
+    /// A record cannot be trusted.
+    #[error("{path} is damaged at byte {offset}: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// A dead letter as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The room.
+    pub room: String,
+    /// What happened.
+    pub about: About,
+    /// What the room was; none if that was too large to be kept.
+    pub past: Option<Past>,
+    /// The input that the guest failed on.
+    pub input: Vec<u8>,
+}
+
+/// What there is.
+#[derive(Debug)]
+pub enum Found {
+    /// A dead letter.
+    Letter(Box<DeadLetter>),
+    /// Rooms.
+    Rooms {
+        /// By name.
+        pasts: BTreeMap<String, Past>,
+        /// Rooms whose base lies in an earlier segment: their inputs are of no use without it.
+        headless: BTreeSet<String>,
+        /// The file and offset of a record at the end that a crash, or a writer at work, has cut short.
+        torn: Option<(PathBuf, u64)>,
+    },
+}
+
+/// Looks at a dead letter, at a segment, set aside or of a journal, or at a journal's directory. A journal may be in
+/// use meanwhile: what its node had written when it was looked at is found.
+///
+/// # Errors
+/// See [`LookError`].
+pub fn look(path: &Path) -> Result<Found, LookError> {
+    let kind = fs::metadata(path).map_err(at(path))?;
+    if kind.is_dir() {
+        return look_at_all(path);
+    }
+    if !kind.is_file() {
+        return Err(LookError::Kind(path.to_owned()));
+    }
+    let bytes = fs::read(path).map_err(at(path))?;
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| LookError::Kind(path.to_owned()))?;
+    // What the death of a process cuts short is the end of a journal's last segment.
+    let of_a_journal = number(path).is_some();
+    match record(rest) {
+        Ok((Kind::Letter, ..)) => letter(path, &bytes).map(|letter| Found::Letter(Box::new(letter))),
+        _ => {
+            let mut rooms = Rooms::default();
+            rooms.read(path, &bytes, of_a_journal)?;
+            Ok(rooms.found())
+        }
+    }
+}
+
+fn look_at_all(dir: &Path) -> Result<Found, LookError> {
+    let mut tries = 1;
+    loop {
+        match rooms_of(dir) {
+            Err(LookError::Io { source, .. })
+                if tries < TRIES && source.kind() == io::ErrorKind::NotFound =>
+            {
+                tries += 1;
+            }
+            found => return found,
+        }
+    }
+}
+
+fn rooms_of(dir: &Path) -> Result<Found, LookError> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let path = entry.map_err(at(dir))?.path();
+        segments.extend(number(&path).map(|number| (number, path)));
+    }
+    segments.sort();
+    let Some((last, _)) = segments.last().cloned() else { return Err(LookError::Empty(dir.to_owned())) };
+    let mut rooms = Rooms::default();
+    for (number, path) in segments {
+        let bytes = fs::read(&path).map_err(at(&path))?;
+        let last = number == last;
+        // The segment has been begun and no more.
+        if last && MAGIC.starts_with(&bytes) {
+            continue;
+        }
+        if !bytes.starts_with(MAGIC) {
+            return Err(LookError::Damaged { path, offset: 0, what: "it is no segment of this version" });
+        }
+        rooms.read(&path, &bytes, last)?;
+    }
+    // A room without a base has ended, or was there before what the journal holds.
+    rooms.headless.clear();
+    Ok(rooms.found())
+}
+
+/// The number of a segment of a journal.
+fn number(path: &Path) -> Option<u64> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".seg")?;
+    (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok())?
+}
+
+#[derive(Default)]
+struct Rooms {
+    pasts: BTreeMap<String, Past>,
+    headless: BTreeSet<String>,
+    torn: Option<(PathBuf, u64)>,
+}
+
+impl Rooms {
+    /// Takes in a file that begins with [`MAGIC`].
+    fn read(&mut self, path: &Path, bytes: &[u8], may_be_torn: bool) -> Result<(), LookError> {
+        let mut rest = &bytes[MAGIC.len()..];
+        while !rest.is_empty() {
+            let offset = (bytes.len() - rest.len()) as u64;
+            match record(rest) {
+                Ok((kind, room, content, length)) => {
+                    if kind == Kind::Inputs && !self.pasts.contains_key(room) {
+                        self.headless.insert(room.to_owned());
+                    }
+                    apply(&mut self.pasts, kind, room, content);
+                    rest = &rest[length..];
+                }
+                Err(Bad::Short) if may_be_torn => {
+                    self.torn = Some((path.to_owned(), offset));
+                    break;
+                }
+                Err(bad) => return Err(damaged(path, offset, bad.what())),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(self) -> Found {
+        let Self { pasts, mut headless, torn } = self;
+        headless.retain(|room| !pasts.contains_key(room));
+        Found::Rooms { pasts, headless, torn }
+    }
+}
+
+fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, LookError> {
+    let mut records = Vec::new();
+    let mut rest = &bytes[MAGIC.len()..];
+    while !rest.is_empty() {
+        let offset = (bytes.len() - rest.len()) as u64;
+        let (kind, room, content, length) = record(rest).map_err(|bad| damaged(path, offset, bad.what()))?;
+        records.push((offset, kind, room, content));
+        rest = &rest[length..];
+    }
+    let bytes_of = |at: usize| records[at].3.to_vec();
+    let kinds: Vec<Kind> = records.iter().map(|(_, kind, ..)| *kind).collect();
+    let past = match kinds[..] {
+        [Kind::Letter, Kind::Inputs] => None,
+        [Kind::Letter, Kind::Base, Kind::Inputs, Kind::Inputs] => {
+            Some(Past { base: bytes_of(1), inputs: bytes_of(2) })
+        }
+        _ => return Err(damaged(path, bytes.len() as u64, "a dead letter has other records")),
+    };
+    let (offset, _, room, about) = records[0];
+    let about = serde_json::from_slice(about)
+        .map_err(|_| damaged(path, offset, "what the dead letter is about cannot be read"))?;
+    Ok(DeadLetter { room: room.to_owned(), about, past, input: bytes_of(records.len() - 1) })
+}
+
+fn damaged(path: &Path, offset: u64, what: &'static str) -> LookError {
+    LookError::Damaged { path: path.to_owned(), offset, what }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> LookError {
+    let path = path.to_owned();
+    move |source| LookError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::{Bounds, Journal, segment};
+
+    const BOUNDS: Bounds =
+        Bounds { segment_bytes: 100, buffer_bytes: 1 << 20, sync_every: std::time::Duration::from_millis(1) };
+
+    /// A journal of a few segments with rooms `a` and `b`, and the files it has while it is in use.
+    fn journal(dir: &Path) -> Journal {
+        let (journal, _) = Journal::open(dir, BOUNDS).unwrap();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        journal.base(&a, b"base of a");
+        journal.base(&b, b"base of b");
+        for _ in 0..20 {
+            journal.inputs(&a, b"inputs");
+        }
+        journal
+    }
+
+    fn listing(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    fn pasts(found: Found) -> BTreeMap<String, Past> {
+        match found {
+            Found::Rooms { pasts, .. } => pasts,
+            Found::Letter(_) => panic!("a letter"),
+        }
+    }
+
+    #[test]
+    fn a_journal_is_seen_as_its_recovery_would_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path()).close();
+        let before = listing(dir.path());
+        assert!(before.len() > 2, "{before:?}");
+        let last = before.keys().filter(|path| number(path).is_some()).max().unwrap();
+        let torn = [&before[last][..], &[9, 0, 0]].concat();
+        fs::write(last, &torn).unwrap();
+        let held = fs::File::open(dir.path().join("lock")).unwrap();
+        held.lock().unwrap();
+        let seen = look(dir.path()).unwrap();
+        assert!(matches!(&seen, Found::Rooms { torn: Some((path, _)), .. } if path == last), "{seen:?}");
+        assert_eq!(fs::read(last).unwrap(), torn);
+        held.unlock().unwrap();
+        let (_journal, recovered) = Journal::open(dir.path(), BOUNDS).unwrap();
+        assert_eq!(pasts(seen), recovered);
+    }
+
+    #[test]
+    fn one_segment_tells_of_rooms_that_began_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path()).close();
+        let segments: Vec<_> =
+            listing(dir.path()).into_keys().filter(|path| number(path).is_some()).collect();
+        let Found::Rooms { pasts, headless, .. } = look(segments.last().unwrap()).unwrap() else { panic!() };
+        assert!(pasts.is_empty() && headless == ["a".to_owned()].into(), "{pasts:?} {headless:?}");
+        let Found::Rooms { pasts, headless, .. } = look(&segments[0]).unwrap() else { panic!() };
+        assert!(pasts.len() == 2 && headless.is_empty(), "{pasts:?} {headless:?}");
+    }
+
+    #[test]
+    fn what_is_something_else_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |path: &Path| look(path).unwrap_err().to_string();
+        assert!(text(dir.path()).contains("no journal"), "{}", text(dir.path()));
+        let file = dir.path().join("x");
+        assert!(text(&file).contains("No such file"), "{}", text(&file));
+        fs::write(&file, b"hello").unwrap();
+        assert!(text(&file).contains("neither a segment"), "{}", text(&file));
+        // Set aside, cut short: nobody is at work there.
+        let past = Past { base: b"base".into(), inputs: b"inputs".into() };
+        segment::write_aside(&file, "a", &past).unwrap();
+        let whole = fs::read(&file).unwrap();
+        assert_eq!(pasts(look(&file).unwrap())["a"], past);
+        fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        assert!(text(&file).contains("is damaged at byte 23: the record is cut short"), "{}", text(&file));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_letter_is_an_error_with_a_place_and_never_a_panic(
+            at in any::<prop::sample::Index>(), flip in 1..=255u8, cut in any::<bool>()
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let counter = || prometheus::IntCounter::new("x", "x").unwrap();
+            let counters = super::super::Counters { written: counter(), lost: counter() };
+            let letters = super::super::Letters::open(dir.path(), 1, counters).unwrap();
+            letters.post(1, |_| super::super::letters::tests::letter("a", 1));
+            letters.close();
+            let path = dir.path().join("a-1-1.dead");
+            let mut bytes = fs::read(&path).unwrap();
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
+            fs::write(&path, &bytes).unwrap();
+            let text = look(&path).unwrap_err().to_string();
+            prop_assert!(text.contains("damaged at byte") || text.contains("neither a segment"), "{}", text);
+        }
+    }
+}
