@@ -8,4 +8,4 @@ mod profile;
 pub mod registry;
 mod room;
 
-pub use profile::{ProfileError, Profiles};
+pub use profile::{Conflict, ProfileError, Profiles};

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hotseat::proto::admin::DeployRequest;
+use hotseat::proto::admin::admin_client::AdminClient;
 use hotseat_build::Artefact;
 use hotseat_services::chat::{ChatServiceClient, ConsumeRange, Id, Message};
 use hotseat_services::rank::{Change, Range, RankingServiceClient};
@@ -18,7 +19,7 @@ use tonic::{Code, Request};
 
 use crate::guests::{guests, services, versioned};
 use crate::process::Process;
-use crate::world::{admin, take_compiled};
+use crate::world::take_compiled;
 
 /// Endpoints and sets, each with a writer.
 const WRITERS: u64 = 6;
@@ -69,23 +70,29 @@ impl Model {
     /// Compares with what is there, and takes over what was under way and has arrived.
     async fn check(&mut self, id: u64, channel: &Channel) {
         let mut chat = ChatServiceClient::new(channel.clone());
-        let all = ConsumeRange { id, from: 0, to: i64::MAX };
-        let list = match chat.query(all).await {
-            Ok(list) => list.into_inner().messages,
-            Err(status) => {
-                assert!(status.code() == Code::NotFound && self.said.is_empty(), "{id}: {status} {self:?}");
-                chat.reg(Id { id }).await.unwrap();
-                Vec::new()
+        let mut there = Vec::new();
+        loop {
+            let from = i64::try_from(there.len()).unwrap() + 1;
+            let list = match chat.query(ConsumeRange { id, from, to: i64::MAX }).await {
+                Ok(list) => list.into_inner(),
+                Err(status) => {
+                    assert!(
+                        status.code() == Code::NotFound && self.said.is_empty(),
+                        "{id}: {status} {self:?}"
+                    );
+                    chat.reg(Id { id }).await.unwrap();
+                    break;
+                }
+            };
+            for message in list.messages {
+                there.push(String::from_utf8(message.body).unwrap());
+                assert_eq!(usize::try_from(message.offset).unwrap(), there.len(), "{id}");
             }
-        };
-        let there: Vec<_> = list
-            .into_iter()
-            .enumerate()
-            .map(|(at, message)| {
-                assert_eq!(usize::try_from(message.offset).unwrap(), at + 1, "{id}");
-                String::from_utf8(message.body).unwrap()
-            })
-            .collect();
+            // An answer has its limit.
+            if !list.cut {
+                break;
+            }
+        }
         if let Some(unsure) = self.unsure.take()
             && there.len() == self.said.len() + 1
         {
@@ -151,7 +158,7 @@ impl Model {
 }
 
 fn start(data: &Path, plugins: &[Artefact]) -> Process {
-    start_with(data, plugins, "chat.messages_per_minute=0")
+    start_with(data, plugins, "chat.messages_per_minute=0,chat.retention=65536")
 }
 
 fn start_with(data: &Path, plugins: &[Artefact], setting: &str) -> Process {
@@ -198,12 +205,16 @@ async fn what_was_acknowledged_is_there_whenever_the_node_was_killed() {
         }
         let swaps = (random.below(3) == 0).then(|| {
             let next = first.clone().map(|plugin| versioned(&plugin, 10 + life));
-            let addr = process.admin().to_owned();
+            let url = format!("http://{}", process.admin());
             tokio::spawn(async move {
                 for plugin in next {
                     let request = DeployRequest { name: plugin.manifest.name, artefact: plugin.bytes };
-                    // The node may be killed in the middle of it.
-                    let _ = admin(&addr).await.deploy(request).await;
+                    // The node may be killed in the middle of it, or before.
+                    if let Ok(channel) = Endpoint::from_shared(url.clone()).unwrap().connect().await {
+                        let most = request.artefact.len() + 1024;
+                        let _ =
+                            AdminClient::new(channel).max_encoding_message_size(most).deploy(request).await;
+                    }
                 }
             })
         });

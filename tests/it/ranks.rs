@@ -235,3 +235,30 @@ async fn a_large_set_outlives_the_node() {
     let count = client.count(CountRequest { set_id: 1, season: 0 }).await.unwrap().into_inner();
     assert_eq!(count.entries, 100_000);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_does_not_take_the_state_leaves_it_alone() {
+    let world = World::serving(&[&services().rank_v2]).await;
+    change(&mut client(&world).await, 1, 7, 70).await;
+    let (mut config, dir) = world.stop_and_keep().await;
+    // The operator starts an older artefact on the data of a newer one.
+    let older = dir.path().join("older.wasm");
+    std::fs::write(&older, &services().rank.bytes).unwrap();
+    let newer = config.plugin.insert("rank".to_owned(), older).unwrap();
+    let world = World::again(config.clone(), dir).await.unwrap();
+    let mut client = self::client(&world).await;
+    let down = range(&mut client, 1, 1, 1).await.unwrap_err();
+    assert_eq!(down.code(), Code::Unavailable, "{down}");
+    assert!(down.message().contains("is down") && down.message().contains("schema"), "{down}");
+    assert!(world.metric("hotseat_service_shards_down").await > 0);
+    // The rest of the node serves on, and the state comes back with a version that takes it.
+    world.client("alice").await;
+    world.deploy(&services().rank_v2).await.unwrap();
+    world.counted("hotseat_service_shards_down", 0).await;
+    assert_eq!(range(&mut client, 1, 1, 9).await.unwrap(), [(7, 70)]);
+    // So it does when the node is started with it.
+    let (_, dir) = world.stop_and_keep().await;
+    config.plugin.insert("rank".to_owned(), newer);
+    let world = World::again(config, dir).await.unwrap();
+    assert_eq!(range(&mut self::client(&world).await, 1, 1, 9).await.unwrap(), [(7, 70)]);
+}

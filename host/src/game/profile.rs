@@ -61,6 +61,9 @@ pub enum Conflict {
     Unreadable(String),
 }
 
+/// A document and its version, if there is one.
+type Found = Option<(u64, Arc<[u8]>)>;
+
 /// The store.
 pub struct Profiles {
     shared: Arc<Shared>,
@@ -208,7 +211,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, user: u64) -> Result<Option<(u64, Arc<[u8]>)>, redb::Error> {
+    fn read(&self, user: u64) -> Result<Found, redb::Error> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
         let Some(value) = table.get(user)? else { return Ok(None) };
         let Some((version, bytes)) = value.value().split_first_chunk::<8>() else {

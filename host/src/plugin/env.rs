@@ -211,7 +211,8 @@ impl Env {
         self.documents.take_puts()
     }
 
-    /// The guest has been rebuilt; `before` is the world of the one before. See [`Documents::carry_on`].
+    /// The guest has been rebuilt; `before` is the world of the one before. What another version has put instead of it
+    /// follows upon what the store has.
     pub fn carry_on(&mut self, before: Self) {
         self.documents.carry_on(before.documents, &self.members);
     }

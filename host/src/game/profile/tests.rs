@@ -11,7 +11,7 @@ fn put(user: u64, base: u64, bytes: &[u8]) -> Put {
     Put { user, base: Some(base), version: next_version(base, bytes), bytes: bytes.into() }
 }
 
-fn bytes(found: Option<(u64, Arc<[u8]>)>) -> Option<Vec<u8>> {
+fn bytes(found: Found) -> Option<Vec<u8>> {
     found.map(|(_, bytes)| bytes.to_vec())
 }
 

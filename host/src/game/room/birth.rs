@@ -93,7 +93,7 @@ impl Room {
     /// A room that has come back: its players are not here any more, and what it waited for will not come.
     pub(super) fn come_back(&mut self) {
         let now_ms = self.now();
-        // MUTANT
+        self.take_documents();
         let members: Vec<u64> = self.actor.sandbox.env().members().iter().copied().collect();
         let calls: Vec<u64> = self.actor.sandbox.env().calls().iter().copied().collect();
         for user in members {

@@ -42,7 +42,6 @@ impl Room {
     }
 
     /// A room that has come back has documents that the store may have missed.
-    #[expect(dead_code, reason = "mutant")]
     pub(super) fn take_documents(&mut self) {
         for put in self.actor.sandbox.env().documents() {
             let known = self.puts.pending.get(&put.user);
