@@ -1,7 +1,7 @@
 //! Replay: what rooms did, done again off-line, on the version that did it or on others.
 //!
 //! A [`Source`] is what a dead letter or a journal holds; its [`Case`]s are rooms with their inputs. A [`Run`] hands
-//! those to one [`Version`] step by step; a [`Pair`] hands them to two and says where they part. Guests are
+//! those to one [`crate::plugin::Version`] step by step; a [`Pair`] hands them to two and says where they part. Guests are
 //! deterministic, so a run on the version that was live shows what happened there. Nothing is written, nobody is sent
 //! anything.
 

@@ -200,6 +200,27 @@ fn ticks_move_time() {
 }
 
 #[test]
+fn who_leaves_still_has_its_document() {
+    #[derive(Serialize, Deserialize)]
+    struct Saver;
+    impl Game for Saver {
+        const SCHEMA: u32 = 1;
+        fn open(_: &Room<Self>, _: &str, _: &[u8]) -> Result<Self, String> {
+            Ok(Self)
+        }
+        fn leave(&mut self, room: &Room<Self>, user: UserId, _: LeaveReason) {
+            let mut document = room.profile(user).unwrap_or_default();
+            document.push(b'!');
+            room.put_profile(user, &document);
+        }
+    }
+    let mut room = Setup::new().profile(8, b"bye").open::<Saver>("home/1", b"").expect("opens");
+    room.join(8);
+    room.leave(8, LeaveReason::Closed);
+    assert_eq!(room.profile(8), Some(b"bye!".to_vec()));
+}
+
+#[test]
 fn a_profile_is_there_before_join_and_changes_after_the_call() {
     let mut room = Setup::new().profile(8, b"old").open::<Probe>("home/1", b"").expect("opens");
     room.join(8);

@@ -41,6 +41,8 @@ pub(crate) struct TestHost {
     pub(crate) config: BTreeMap<String, Vec<u8>>,
     pub(crate) profiles: BTreeMap<UserId, Vec<u8>>,
     pub(crate) players: BTreeSet<UserId>,
+    /// Who is just being told of as gone: nothing reaches that player, but its document is still there.
+    pub(crate) leaving: Option<UserId>,
     /// Rooms a transfer finds, beside the home rooms.
     pub(crate) rooms: BTreeSet<String>,
     /// Due time of each timer.
@@ -68,6 +70,7 @@ impl TestHost {
             config: BTreeMap::new(),
             profiles: BTreeMap::new(),
             players: BTreeSet::new(),
+            leaving: None,
             rooms: BTreeSet::new(),
             timers: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -119,7 +122,11 @@ impl TestHost {
     }
 
     pub(crate) fn profile(&self, user: UserId) -> Option<Vec<u8>> {
-        self.profiles.get(&user).filter(|_| self.players.contains(&user)).cloned()
+        self.profiles.get(&user).filter(|_| self.has_document(user)).cloned()
+    }
+
+    fn has_document(&self, user: UserId) -> bool {
+        self.players.contains(&user) || self.leaving == Some(user)
     }
 
     pub(crate) fn call(&mut self, service: &str, instance: &str, method: &str, body: &[u8]) -> u64 {
@@ -223,7 +230,7 @@ impl TestHost {
                 self.timers.remove(id);
             }
             Effect::PutProfile { user, bytes } => {
-                if self.players.contains(user) {
+                if self.has_document(*user) {
                     self.profiles.insert(*user, bytes.clone());
                 }
             }

@@ -124,7 +124,9 @@ impl<G: Game> TestRoom<G> {
     pub fn leave(&mut self, user: UserId, reason: LeaveReason) {
         self.demand(user);
         self.host.borrow_mut().players.remove(&user);
+        self.host.borrow_mut().leaving = Some(user);
         self.event(|runtime| runtime.leave(user, reason));
+        self.host.borrow_mut().leaving = None;
     }
 
     /// A frame of a player.
@@ -283,13 +285,18 @@ impl<G: Game> TestRoom<G> {
             }
             count += 1;
             assert!(count <= MAX_FOLLOW_UPS, "more than {MAX_FOLLOW_UPS} events follow from one another");
+            if let FollowUp::Kicked(user) | FollowUp::Transferred(user) = &follow_up {
+                self.host.borrow_mut().leaving = Some(*user);
+            }
             self.call(|runtime| match follow_up {
                 FollowUp::Kicked(user) => runtime.leave(user, LeaveReason::Kicked),
                 FollowUp::Transferred(user) => runtime.leave(user, LeaveReason::Transferred),
                 FollowUp::Rejoin(user) => runtime.rejoin(user),
                 FollowUp::Overloaded(token) => runtime.reply(token, overloaded()),
             });
-            follow_ups.extend(self.host.borrow_mut().release());
+            let released = self.host.borrow_mut().release();
+            follow_ups.extend(released);
+            self.host.borrow_mut().leaving = None;
         }
     }
 }
