@@ -43,7 +43,7 @@ pub struct ReplayArgs {
     /// This room alone
     #[arg(long, value_name = "NAME")]
     room: Option<String>,
-    /// A setting that the plugin reads, as `plugin_config` of the node had it; repeatable. Dead letters bring theirs
+    /// A setting of the plugin in place of the one that was recorded; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     plugin_config: Vec<(String, String)>,
     /// Write one JSON object a line, payloads whole and hexadecimal

@@ -34,8 +34,8 @@ pub struct Case {
 }
 
 impl Source {
-    /// Reads a dead letter, a segment, a journal's directory, or the data directory around it. `settings` are the
-    /// plugin's, over those that a dead letter brings. A journal may be in use.
+    /// Reads a dead letter, a segment, a journal's directory, or the data directory around it. `settings` of the
+    /// plugin are over those that were recorded. A journal may be in use.
     ///
     /// # Errors
     /// See [`ReplayError`].
@@ -48,13 +48,11 @@ impl Source {
         };
         match look(path)? {
             Found::Letter(letter) => {
-                let mut all = letter.about.settings.clone();
-                all.extend(settings.clone());
                 let past = letter.past.ok_or_else(|| ReplayError::NoContext {
                     room: letter.room.clone(),
                     omitted_bytes: letter.about.omitted_bytes,
                 })?;
-                let mut case = Case::new(letter.room, past, all)?;
+                let mut case = Case::new(letter.room, past, settings)?;
                 case.failed = case.records(letter.input)?;
                 if case.failed.inputs() != 1 {
                     return Err(ReplayError::Input(case.room, case.failed.inputs()));
@@ -73,7 +71,7 @@ impl Source {
                         named(headless.iter())
                     ));
                 }
-                let cases = pasts.into_iter().map(|(room, past)| Case::new(room, past, settings.clone()));
+                let cases = pasts.into_iter().map(|(room, past)| Case::new(room, past, settings));
                 Ok(Self { letter: None, cases: cases.collect::<Result<_, _>>()?, notes, data_dir })
             }
         }
@@ -94,7 +92,7 @@ impl Source {
 }
 
 impl Case {
-    fn new(room: String, past: Past, settings: BTreeMap<String, String>) -> Result<Self, ReplayError> {
+    fn new(room: String, past: Past, settings: &BTreeMap<String, String>) -> Result<Self, ReplayError> {
         let Some(start) = Start::read(&room, &past.base, settings) else {
             return Err(ReplayError::Base(room));
         };

@@ -1,6 +1,6 @@
 //! Rebuild: a room from its base and its log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -70,19 +70,19 @@ pub(super) fn begin(
     args: &[u8],
     base: &Base,
 ) -> Result<Instance, LoadError> {
-    begin_in((&world.ids, &base.settings), version, room, args, base)
+    begin_in(&world.ids, version, room, args, base)
 }
 
 /// As [`begin`], apart from a node.
 pub(super) fn begin_in(
-    (ids, settings): (&Arc<Generator>, &Arc<BTreeMap<String, String>>),
+    ids: &Arc<Generator>,
     version: &Arc<Version>,
     room: &Arc<str>,
     args: &[u8],
     base: &Base,
 ) -> Result<Instance, LoadError> {
     let env = base.env.clone();
-    let mut instance = Instance::new(version, Arc::clone(room), env, ids, settings)?;
+    let mut instance = Instance::new(version, Arc::clone(room), env, ids, &base.settings)?;
     match &base.begin {
         Begin::Load(snapshot) => instance.load(snapshot)?,
         Begin::Open => {

@@ -17,7 +17,6 @@ pub struct Start {
     room: Arc<str>,
     args: Arc<[u8]>,
     base: Base,
-    settings: Arc<BTreeMap<String, String>>,
 }
 
 /// A guest that is given what another one was given, with no effect on anybody.
@@ -26,10 +25,11 @@ pub struct Replica {
 }
 
 impl Start {
-    /// Reads a base as the journal keeps it; none if it is something else.
-    pub fn read(room: &str, base: &[u8], settings: BTreeMap<String, String>) -> Option<Self> {
-        let (args, base) = Base::decode(base)?;
-        Some(Self { room: room.into(), args, base, settings: settings.into() })
+    /// Reads a base as the journal keeps it; none if it is something else. `settings` are over those it was met with.
+    pub fn read(room: &str, base: &[u8], settings: &BTreeMap<String, String>) -> Option<Self> {
+        let (args, mut base) = Base::decode(base)?;
+        Arc::make_mut(&mut base.settings).extend(settings.clone());
+        Some(Self { room: room.into(), args, base })
     }
 
     /// The room's arguments, if it begins with them rather than with a state.
@@ -58,8 +58,8 @@ impl Replica {
     /// See [`LoadError`].
     pub fn begin(start: &Start, version: &Arc<Version>) -> Result<Self, LoadError> {
         let ids = Arc::new(Generator::standing_at(MACHINE, start.base.env.now_ms));
-        let Start { room, args, base, settings } = start;
-        Ok(Self { instance: begin_in((&ids, settings), version, room, args, base)? })
+        let Start { room, args, base } = start;
+        Ok(Self { instance: begin_in(&ids, version, room, args, base)? })
     }
 
     /// Hands one input to the guest as it was recorded. `again`: it has been handled before, so deadlines are relaxed
