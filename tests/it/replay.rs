@@ -222,6 +222,22 @@ async fn a_room_set_aside_is_replayed_where_it_loads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_brings_the_settings_that_its_rooms_met() {
+    let settings: BTreeMap<_, _> = [("mode".to_owned(), "fail-load".to_owned())].into();
+    let world = World::with(&guests().misbehave, |config| {
+        config.plugin_config = [("game-logic".to_owned(), settings)].into();
+    })
+    .await;
+    ask(&mut world.client("alice").await, ECHO, b"hello", ECHO + ANSWER).await;
+    // Its last words are a state, and this mode takes none.
+    let (config, _dir) = world.stop_and_keep().await;
+    let shell = Shell::new();
+    shell.replay(&config.data_dir, &[]).await.failed(2, &["does not take room \"home/0\"", "fail-load"]);
+    let mended = shell.replay(&config.data_dir, &["--plugin-config", "mode=calm"]).await;
+    says(mended, 0, &["room home/0 from a state of"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_replayed_as_rooms_are() {
     let world = World::serving(&[&services().rank_trapping]).await;
     let mut client = RankingServiceClient::new(world.channel().await);

@@ -195,7 +195,7 @@ fn failed(file: &Path, error: ReplayError) -> anyhow::Error {
     let next = match &error {
         ReplayError::NoPlugin { .. } => Some("name the artefact with --plugin FILE"),
         ReplayError::Begin { .. } => Some(
-            "is it the plugin that played the room? Settings it read are given with --plugin-config KEY=VALUE",
+            "is it the plugin that played the room? --plugin-config KEY=VALUE changes a setting that it met",
         ),
         ReplayError::NoContext { .. } => {
             Some("the journal may hold the room: replay its directory, or a copy of it")
