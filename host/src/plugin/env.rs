@@ -125,6 +125,8 @@ impl Env {
     /// Moves the clock on; a clock that was set back stands still instead.
     pub fn advance(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        // A call that was refused has set none.
+        self.setting = 0;
     }
 
     /// The next random number: SplitMix64 (Steele, Lea and Flood 2014), which passes BigCrush and has 64 bits of
@@ -251,6 +253,15 @@ mod tests {
         assert_eq!(format!("{env:?}"), format!("{back:?}"));
         assert_eq!(env.random(), back.random());
         assert!(Env::from_bytes(b"").is_none());
+    }
+
+    #[test]
+    fn timers_of_a_call_that_was_refused_do_not_count() {
+        let mut env = Env::new(0);
+        assert!(env.may_set_timer(1, 1));
+        assert!(!env.may_set_timer(2, 1));
+        env.advance(1);
+        assert!(env.may_set_timer(2, 1));
     }
 
     #[test]
