@@ -87,6 +87,9 @@ pub fn look(path: &Path) -> Result<Found, LookError> {
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| LookError::Kind(path.to_owned()))?;
     // What the death of a process cuts short is the end of a journal's last segment.
     let of_a_journal = number(path).is_some();
+    if rest.is_empty() && !of_a_journal {
+        return Err(damaged(path, MAGIC.len() as u64, Bad::Short.what()));
+    }
     match record(rest) {
         Ok((Kind::Letter, ..)) => letter(path, &bytes).map(|letter| Found::Letter(Box::new(letter))),
         _ => {
@@ -297,6 +300,8 @@ mod tests {
         assert_eq!(pasts(look(&file).unwrap())["a"], past);
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
         assert!(text(&file).contains("is damaged at byte 23: the record is cut short"), "{}", text(&file));
+        fs::write(&file, MAGIC).unwrap();
+        assert!(text(&file).contains("is damaged at byte 8: the record is cut short"), "{}", text(&file));
     }
 
     proptest! {
