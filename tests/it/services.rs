@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hotseat_client::Client;
-use misbehave::{ANSWER, CALL, ECHO};
+use hotseat_packet::code;
+use misbehave::{ANSWER, CALL, ECHO, PANIC};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::guests::{guests, versioned};
-use crate::world::{World, ask};
+use crate::world::{World, ask, refusal};
 
 const CHECK: &str = "grpc.health.v1.Health/Check";
 
@@ -108,6 +109,20 @@ async fn an_answer_that_comes_after_a_swap_reaches_the_new_version() {
     alice.send(CALL, format!("health/{CHECK}").as_bytes()).await.unwrap();
     ask(&mut alice, ECHO, b"called", ECHO + ANSWER).await;
     world.deploy(&versioned(&guests().misbehave, 2)).await.unwrap();
+    serve(listener);
+    let answer = alice.with_timeout(Duration::from_secs(10)).expect(CALL + 2 * ANSWER).await.unwrap();
+    assert_eq!(answer, [0, 0, 0, 0, 8, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_after_a_trap_reaches_the_room_as_it_was_rebuilt() {
+    let (listener, addr) = listener().await;
+    let world = world(addr, 10_000).await;
+    let mut alice = world.client("alice").await;
+    alice.send(CALL, format!("health/{CHECK}").as_bytes()).await.unwrap();
+    ask(&mut alice, ECHO, b"called", ECHO + ANSWER).await;
+    alice.send(PANIC, b"").await.unwrap();
+    assert_eq!(refusal(&mut alice).await.0, code::MESSAGE_FAILED);
     serve(listener);
     let answer = alice.with_timeout(Duration::from_secs(10)).expect(CALL + 2 * ANSWER).await.unwrap();
     assert_eq!(answer, [0, 0, 0, 0, 8, 1]);
