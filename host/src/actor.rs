@@ -36,6 +36,9 @@ use crate::plugin::{Fault, Input, Version};
 /// Orders an actor may have waiting; the deployer sends one and awaits it.
 pub(crate) const ORDERS: usize = 4;
 
+/// An actor in which nothing has happened for so long is idle, ms.
+const IDLE_MS: u64 = 5_000;
+
 /// One guest, and how it obeys.
 pub(crate) struct Actor {
     pub(crate) name: Arc<str>,
@@ -127,6 +130,7 @@ impl Actor {
                 lost
             }
             Order::Checkpoint => self.checkpoint(),
+            Order::Rest => self.rest(),
             Order::Confirm => {
                 self.sandbox.confirm();
                 Ok(())
@@ -176,6 +180,23 @@ impl Actor {
                 lost(Some(&error))
             }
         }
+    }
+
+    /// The present state becomes the base if nothing has happened for a while.
+    fn rest(&mut self) -> Result<(), String> {
+        let idle_ms = self.crew.clock().ms_at(Instant::now()).saturating_sub(self.sandbox.env().now_ms);
+        if idle_ms < IDLE_MS {
+            return Ok(());
+        }
+        match self.sandbox.rest() {
+            Ok(true) => self.crew.metrics().idle_snapshots.inc(),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(actor = %self.name, %error, "no snapshot");
+                return lost(Some(&error));
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the log by a snapshot if it has outgrown its bounds.

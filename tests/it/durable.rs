@@ -68,6 +68,24 @@ async fn a_restarted_node_has_its_rooms_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_room_is_saved_and_nothing_of_it_has_to_be_done_again() {
+    let world = World::start(&guests().ledger).await;
+    let mut alice = world.client("alice").await;
+    for seq in 1..=5 {
+        assert_eq!(count(&mut alice, seq).await, Some(seq));
+    }
+    // Whoever sits there keeps it ticking.
+    drop(alice);
+    world.counted("hotseat_idle_snapshots_total", 1).await;
+    let mut alice = world.client("alice").await;
+    assert_eq!(count(&mut alice, 6).await, Some(6));
+    let world = world.restart().await;
+    let mut alice = world.client("alice").await;
+    assert_eq!(count(&mut alice, 1).await, Some(7));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_durability_rooms_begin_anew() {
     let world = World::with(&guests().ledger, |config| config.durability = Durable::None).await;
     let mut alice = world.client("alice").await;

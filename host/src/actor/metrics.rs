@@ -13,6 +13,8 @@ pub struct ActorMetrics {
     pub faults: IntCounterVec,
     /// Actors handed over to another version, by outcome.
     pub swaps: IntCounterVec,
+    /// Snapshots taken because an actor was idle.
+    pub idle_snapshots: IntCounter,
     /// Time an actor stood still for a hand-over, seconds.
     pub swap_pause: Histogram,
     /// Deployments by how they ended.
@@ -46,7 +48,11 @@ impl ActorMetrics {
         .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
         let swap_pause = Histogram::with_opts(pause)?;
         registry.register(Box::new(swap_pause.clone()))?;
+        let idle_snapshots =
+            IntCounter::new("hotseat_idle_snapshots_total", "Snapshots of rooms and shards that were idle")?;
+        registry.register(Box::new(idle_snapshots.clone()))?;
         Ok(Self {
+            idle_snapshots,
             calls: family("hotseat_guest_calls_total", "Guest calls by kind of input", "kind")?,
             faults: family("hotseat_guest_faults_total", "Faults of guests by kind", "kind")?,
             swaps: family("hotseat_room_swaps_total", "Rooms and shards handed over, by outcome", "outcome")?,

@@ -18,6 +18,8 @@ pub(crate) enum Order {
     Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
     /// Make the present state the base, so that older journal segments can go.
     Checkpoint,
+    /// The same if the actor has been idle for a while: a snapshot then disturbs nobody, and the next start is shorter.
+    Rest,
     /// The present version has proved itself.
     Confirm,
     /// End; the node shuts down.

@@ -223,6 +223,23 @@ impl Sandbox {
         }
     }
 
+    /// Replaces the log by a snapshot whatever its size, if there is one and the guest can save; true if it did.
+    ///
+    /// # Errors
+    /// As for [`Self::trim`].
+    pub(crate) fn rest(&mut self) -> Result<bool, SwapError> {
+        let inputs = self.log.inputs();
+        // On probation the log must reach back; a guest that has failed to save is not asked again for nothing.
+        if inputs == 0 || self.fallback.is_some() || self.next_snapshot > self.log_inputs() {
+            return Ok(false);
+        }
+        let settled = tokio::task::block_in_place(|| self.settle());
+        if settled.is_err() {
+            self.next_snapshot = inputs.saturating_add(self.log_inputs());
+        }
+        settled.map(|()| true)
+    }
+
     /// Whether the log has outgrown every bound because the guest cannot save its state.
     pub(crate) fn overgrown(&self) -> bool {
         self.next_snapshot > self.log_inputs().saturating_mul(2 * PROBATION_STRETCH)

@@ -115,7 +115,7 @@ async fn wait(ears: &mut Ears, why: &str) -> Option<Arc<Version>> {
                 // Nothing to rehearse on: the asker is told by the answer's end being dropped.
                 Order::Snapshot(_) => {}
                 Order::Checkpoint => warn!(why, "a shard that is down keeps old journal segments"),
-                Order::Confirm => {}
+                Order::Rest | Order::Confirm => {}
             },
             request = ears.mailbox.recv() => match request? {
                 Request::Unary { answer, .. } => drop(answer.send(Err(refusal()))),
