@@ -80,6 +80,10 @@ impl Actor {
                 Outcome::Skipped(fault) => {
                     let version = Arc::clone(self.sandbox.version());
                     self.log_fault(&version, input, &fault);
+                    if let Input::Timer { id } = *input {
+                        // Gone back in time, the guest would have it fire again at once.
+                        self.sandbox.env().take_timer(id);
+                    }
                     return Delivered::Failed(fault);
                 }
                 Outcome::Reverted { fault, from, then } => {
@@ -99,6 +103,17 @@ impl Actor {
         self.crew.count_fault(fault);
         let frames = fault.frames.join(" < ");
         warn!(actor = %self.name, version = %version, input = input.kind(), %fault, frames, "guest failed");
+    }
+
+    /// The time, as guests are told it.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.crew.clock().ms_at(Instant::now())
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        let (due_ms, _) = self.sandbox.env().next_timer()?;
+        Some(self.crew.clock().instant_of(due_ms))
     }
 
     /// Whether the version has changed since the last time this was asked.
@@ -184,7 +199,7 @@ impl Actor {
 
     /// The present state becomes the base if nothing has happened for a while.
     fn rest(&mut self) -> Result<(), String> {
-        let idle_ms = self.crew.clock().ms_at(Instant::now()).saturating_sub(self.sandbox.env().now_ms);
+        let idle_ms = self.now_ms().saturating_sub(self.sandbox.env().now_ms);
         if idle_ms < IDLE_MS {
             return Ok(());
         }

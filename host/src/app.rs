@@ -30,7 +30,7 @@ use crate::journal::{self, Journal, JournalError, Letters, Past};
 use crate::link;
 use crate::plugin::{Engine, EngineError};
 use crate::service::metrics::ServiceMetrics;
-use crate::service::{self, Door, Plane, PlaneParts, ShardsError};
+use crate::service::{self, Plane, PlaneParts, ShardsError};
 use crate::snowflake::Generator;
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
@@ -260,7 +260,7 @@ impl App {
         let crews = plane.crews().cloned().chain([Arc::clone(registry.crew())]).collect();
         let mut servers = vec![
             tokio::spawn(admin::serve(admin.0, node, stop.clone())),
-            tokio::spawn(service::serve(grpc.0, Door { plane: Arc::clone(&plane) }, stop.clone())),
+            tokio::spawn(service::serve(grpc.0, Arc::clone(&plane), stop.clone())),
             tokio::spawn(Arc::clone(&registry).serve(requests)),
             tokio::spawn(keep(Arc::clone(&journal), crews, strangers)),
         ];

@@ -15,5 +15,5 @@ mod shard;
 mod stream;
 mod wire;
 
-pub use door::{Door, serve};
+pub use door::serve;
 pub use plane::{Bounds, Plane, PlaneParts, ShardsError};

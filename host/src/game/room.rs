@@ -181,7 +181,7 @@ impl Room {
     }
 
     fn now(&self) -> u64 {
-        self.registry.crew().clock().ms_at(Instant::now())
+        self.actor.now_ms()
     }
 
     fn take(&mut self, now_ms: u64, up: Up) {
@@ -279,12 +279,7 @@ impl Room {
     fn due(&mut self) -> Option<Instant> {
         let ticks = !self.seats.is_empty() || self.ticks.when_empty();
         let tick = if ticks { self.ticks.due() } else { None };
-        let timer = self
-            .actor
-            .sandbox
-            .env()
-            .next_timer()
-            .map(|(due_ms, _)| self.registry.crew().clock().instant_of(due_ms));
+        let timer = self.actor.next_timer();
         [tick, timer].into_iter().flatten().min()
     }
 
@@ -360,8 +355,6 @@ impl Room {
         match *input {
             Input::Message { user, .. } => self.seats.failed(user, STRIKES, &mut self.pending),
             Input::Join { user, .. } => self.seats.turn_away(user),
-            // Gone back in time, the room would fire it again at once.
-            Input::Timer { id } => self.actor.sandbox.env().take_timer(id),
             _ => {}
         }
         let by_player = matches!(input, Input::Message { .. } | Input::Join { .. });

@@ -42,24 +42,19 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is behind the listener.
-pub struct Door {
-    /// The services.
-    pub plane: Arc<Plane>,
-}
-
 struct Behind {
     plane: Arc<Plane>,
     reflection: Reflection,
 }
 
 /// Serves other services until `stop` fires and open requests have ended.
-pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, plane: Arc<Plane>, stop: CancellationToken) {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    for service in door.plane.versions().iter().flat_map(|version| version.services()) {
+    for service in plane.versions().iter().flat_map(|version| version.services()) {
         reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
     }
-    let behind = Arc::new(Behind { plane: door.plane, reflection: Reflection::default() });
+    let behind = Arc::new(Behind { plane, reflection: Reflection::default() });
     let router: Router = Routes::new(health)
         .into_axum_router()
         .fallback(move |request| dispatch(Arc::clone(&behind), request));

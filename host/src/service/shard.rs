@@ -9,7 +9,7 @@ mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -76,6 +76,8 @@ pub(super) struct Shard {
     said: Vec<Said>,
     /// Said before, each with the position that the disk has to have reached.
     held: VecDeque<(u64, Said)>,
+    /// How many of these the gauge knows, which all shards share.
+    held_counted: i64,
     synced: watch::Receiver<u64>,
     strikes: Strikes,
     down: Option<String>,
@@ -99,6 +101,7 @@ impl Shard {
             deferred: VecDeque::new(),
             said: Vec::new(),
             held: VecDeque::new(),
+            held_counted: 0,
             synced,
             strikes: Strikes::new(),
             down: None,
@@ -136,7 +139,7 @@ impl Shard {
             if self.down.is_some() {
                 break false;
             }
-            let due = self.due().map(tokio::time::Instant::from_std);
+            let due = self.actor.next_timer().map(tokio::time::Instant::from_std);
             if let Some(due) = due
                 && due != alarm.deadline()
             {
@@ -182,7 +185,7 @@ impl Shard {
     }
 
     fn now(&self) -> u64 {
-        self.actor.crew.clock().ms_at(Instant::now())
+        self.actor.now_ms()
     }
 
     /// Takes the shard down if its actor is lost.
@@ -247,22 +250,13 @@ impl Shard {
         self.deliver(now_ms, &Input::Reply { token: *token, status: *status, body, text });
     }
 
-    /// The next moment at which a timer is due.
-    fn due(&mut self) -> Option<Instant> {
-        let (due_ms, _) = self.actor.sandbox.env().next_timer()?;
-        Some(self.actor.crew.clock().instant_of(due_ms))
-    }
-
     fn on_time(&mut self) {
         let now_ms = self.now();
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {
             match self.actor.sandbox.env().next_timer() {
                 Some((due_ms, id)) if due_ms <= now_ms => {
-                    if matches!(self.deliver(now_ms, &Input::Timer { id }), Delivered::Failed(_)) {
-                        // Gone back in time, the guest would have it fire again at once.
-                        self.actor.sandbox.env().take_timer(id);
-                    }
+                    self.deliver(now_ms, &Input::Timer { id });
                 }
                 _ => break,
             }
@@ -329,6 +323,7 @@ impl Shard {
         }
         self.metrics.streams.sub(i64::try_from(self.streams.len()).unwrap_or(i64::MAX));
         self.metrics.shards.dec();
+        self.metrics.held.sub(self.held_counted);
         match why {
             Some(why) if !stopped => Exit::Down(why, Box::new(self.actor.sandbox)),
             _ => Exit::Stopped,

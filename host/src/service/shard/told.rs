@@ -64,7 +64,11 @@ impl Shard {
                 self.tell(said);
             }
         }
-        self.metrics.held.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        let held = i64::try_from(self.held.len()).unwrap_or(i64::MAX);
+        if held != self.held_counted {
+            self.metrics.held.add(held - self.held_counted);
+            self.held_counted = held;
+        }
     }
 
     fn tell(&mut self, said: Said) {
