@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 
 /// The protocol files, by their path below `proto/`.
-const PROTOS: [&str; 1] = ["admin.proto"];
+const PROTOS: [&str; 4] = ["admin.proto", "cluster.proto", "game.proto", "snowflake.proto"];
 /// What a plugin crate needs of this repository, by its path from the root.
 const SDK: [&str; 5] = ["Cargo.lock", "Cargo.toml", "sdk/guest", "sdk/packet", "wit"];
 /// The client is for the example that plays the new game.
@@ -28,7 +28,9 @@ fn protocols(dir: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // The client and the server find their own transport; `--json` prints messages as they are.
         .build_transport(false)
-        .type_attribute(".", "#[derive(serde::Serialize)]")
+        // Payloads pass through: they are cut out of what was received, not copied.
+        .bytes(".hotseat.cluster.v1")
+        .type_attribute(".hotseat.admin.v1", "#[derive(serde::Serialize)]")
         .compile_fds(descriptors)?;
     Ok(())
 }

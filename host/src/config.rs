@@ -30,6 +30,9 @@ pub const FILE: &str = "hotseat.toml";
 pub const ENV_PREFIX: &str = "HOTSEAT_";
 /// Known, but no settings: what `hotseat plugin`, `--config` and the plugin build read.
 pub(crate) const ENV_OTHERS: [&str; 3] = ["HOTSEAT_ADMIN", "HOTSEAT_CONFIG", "HOTSEAT_WASM_TOOLCHAIN"];
+/// Variables that containers of a cluster commonly have, and the keys they stand for.
+pub(crate) const ENV_ALIASES: [(&str, &str); 3] =
+    [("ETCD_HOST", "etcd_host"), ("SERVICE_ID", "node_id"), ("MACHINE_ID", "machine_id")];
 /// The shortest secret that `auth_key` may hold, bytes: the output size of SHA-256 (RFC 7518, section 3.2).
 pub const AUTH_KEY_MIN_BYTES: usize = 32;
 
@@ -47,7 +50,7 @@ keys! {
     "Node" {
         /// Directory of everything that outlives the process; made if it is not there.
         data_dir: PathBuf = PathBuf::from("hotseat-data");
-        /// What this node does: all, or a list of agent and game.
+        /// What this node does: all, or a list of agent, game, snowflake, rank and chat.
         roles: BTreeSet<Role> = Role::ALL.into_iter().collect();
         /// How long sessions and rooms may take to end after SIGTERM, milliseconds.
         shutdown_grace_ms: u64 = 10_000, in 0..=600_000;
@@ -123,6 +126,54 @@ keys! {
         stream_messages: usize = 4096, in 1..=1_000_000;
         /// Bytes that it may leave unread.
         stream_max_bytes: usize = 4 * MIB, in 1024..=1024 * MIB;
+    }
+    "Cluster" {
+        /// The etcd of the cluster: HOST:PORT or http(s)://HOST:PORT, several separated by commas. ETCD_HOST says it too.
+        /// Without it the node is on its own.
+        etcd_host: Option<String> = None;
+        /// What this node is called, once in the cluster. SERVICE_ID says it too. Without it: a name kept in data_dir.
+        node_id: Option<String> = None;
+        /// HOST or HOST:PORT under which other nodes reach grpc_listen. Without it: the address it listens on.
+        advertise: Option<String> = None;
+        /// What all keys in etcd begin with, such as /games/one.
+        etcd_prefix: Option<String> = None;
+        /// The user for etcd's own authentication.
+        etcd_user: Option<String> = None;
+        /// File with that user's password.
+        etcd_password_file: Option<PathBuf> = None;
+        /// Certificates (PEM) of who may sign etcd's certificate; https:// only.
+        etcd_ca: Option<PathBuf> = None;
+        /// This node's certificate for etcd (PEM), with etcd_key.
+        etcd_cert: Option<PathBuf> = None;
+        /// The key of etcd_cert (PEM).
+        etcd_key: Option<PathBuf> = None;
+        /// A node that is not heard of for so long is taken for dead, seconds.
+        lease_ttl_s: u64 = 10, in 2..=600;
+        /// Home rooms of the cluster; written down once, by the first node.
+        cluster_home_rooms: usize = 256, in 1..=65_536;
+        /// The number that tells this node's ids from those of others, 0 to 1023. MACHINE_ID says it too. Without it: a
+        /// free one is claimed.
+        machine_id: Option<u32> = None, in 0..=1023;
+        /// Names of services to look for in the cluster, separated by commas. Without it: all.
+        discover: Option<String> = None;
+        /// Directory that all game hosts of the cluster share: rooms of a host that died go on from what it wrote there.
+        shared_dir: Option<PathBuf> = None;
+        /// File with the secret that nodes show each other (at least 32 bytes).
+        peer_token_file: Option<PathBuf> = None;
+        /// Certificates (PEM) of who may sign those of other nodes; nodes must show one then (mTLS).
+        peer_ca: Option<PathBuf> = None;
+        /// This node's certificate for other nodes (PEM), with peer_key.
+        peer_cert: Option<PathBuf> = None;
+        /// The key of peer_cert (PEM).
+        peer_key: Option<PathBuf> = None;
+    }
+    "Snowflake" {
+        /// Whether Next makes a sequence that is not there, beginning at 1; on or off.
+        sequences_create: bool as Switch = false;
+        /// Callers of Next that may wait; beyond that they are refused with RESOURCE_EXHAUSTED.
+        sequences_waiting: usize = 65_536, in 1..=1_000_000;
+        /// How long etcd may take to answer Next, milliseconds; UNAVAILABLE after that.
+        sequences_timeout_ms: u64 = 2000, in 1..=60_000;
     }
     "Logging" {
         /// What is logged: a level, or a filter such as `info,hotseat::agent=debug`.

@@ -21,6 +21,7 @@ pub mod demo;
 pub mod game;
 pub mod journal;
 pub mod link;
+pub mod peer;
 pub mod plugin;
 pub mod proto;
 pub mod replay;

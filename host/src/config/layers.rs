@@ -10,7 +10,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::setting::{Refused, Setting};
 use super::table::Key;
-use super::{Config, ConfigError, ENV_OTHERS, ENV_PREFIX, FILE, KEYS, RunFlags, check};
+use super::{Config, ConfigError, ENV_ALIASES, ENV_OTHERS, ENV_PREFIX, FILE, KEYS, RunFlags, check};
 
 /// A configuration and where each of its values is from.
 #[derive(Debug, Clone)]
@@ -88,6 +88,11 @@ impl Layers {
             figment = figment.merge(layer);
         }
         for (name, value) in env(inputs)? {
+            if let Some((_, key)) = ENV_ALIASES.iter().find(|(alias, _)| *alias == name) {
+                let key = KEYS.iter().find(|known| known.name == *key).expect("aliases are of known keys");
+                figment = figment.merge(texts(key, format!("environment {name}"), &[value])?);
+                continue;
+            }
             let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
                 if ENV_OTHERS.contains(&name.as_str()) {
                     continue;
@@ -211,7 +216,9 @@ fn file(inputs: &Inputs) -> Result<Option<Layer>, ConfigError> {
 fn env(inputs: &Inputs) -> Result<Vec<(String, String)>, ConfigError> {
     let mut ours = Vec::new();
     for (name, value) in &inputs.env {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(ENV_PREFIX)) else { continue };
+        let known =
+            |name: &&str| name.starts_with(ENV_PREFIX) || ENV_ALIASES.iter().any(|(alias, _)| alias == name);
+        let Some(name) = name.to_str().filter(known) else { continue };
         let value = value.to_str().ok_or_else(|| ConfigError::Value {
             key: name.to_owned(),
             value: value.to_string_lossy().into_owned(),
@@ -220,7 +227,8 @@ fn env(inputs: &Inputs) -> Result<Vec<(String, String)>, ConfigError> {
         })?;
         ours.push((name.to_owned(), value.to_owned()));
     }
-    ours.sort();
+    // Variables that the whole cluster shares come first, so that ours win over them.
+    ours.sort_by_key(|(name, _)| (name.starts_with(ENV_PREFIX), name.clone()));
     Ok(ours)
 }
 

@@ -110,6 +110,33 @@ impl Setting<Self> for String {
     }
 }
 
+impl Setting<Self> for Option<String> {
+    type Range = ();
+    const PLACEHOLDER: &'static str = "TEXT";
+
+    fn read(value: &Value, (): &()) -> Result<Self, Refused> {
+        let text = value.as_str().filter(|text| !text.is_empty());
+        text.map(|text| Some(text.to_owned())).ok_or_else(|| Refused::whole("a text that is not empty"))
+    }
+
+    fn to_toml(value: &Self) -> Option<toml::Value> {
+        value.as_ref().map(|text| text.clone().into())
+    }
+}
+
+impl Setting<Self> for Option<u32> {
+    type Range = RangeInclusive<u32>;
+    const PLACEHOLDER: &'static str = "N";
+
+    fn read(value: &Value, range: &Self::Range) -> Result<Self, Refused> {
+        number(value, range).map(Some)
+    }
+
+    fn to_toml(value: &Self) -> Option<toml::Value> {
+        value.map(|number| i64::from(number).into())
+    }
+}
+
 /// A whole number within `range`, from a number of the file or a text.
 fn number<T>(value: &Value, range: &RangeInclusive<T>) -> Result<T, Refused>
 where
@@ -220,6 +247,8 @@ words! {
         Agent = "agent",
         /// Runs the rooms of the game-logic plugin.
         Game = "game",
+        /// Hands out ids and numbers.
+        Snowflake = "snowflake",
         /// Serves the rank plugin, if it is there.
         Rank = "rank",
         /// Serves the chat plugin, if it is there.
