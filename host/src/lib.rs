@@ -18,6 +18,7 @@ pub mod bots;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod discovery;
 pub mod game;
 pub mod journal;
 pub mod link;
