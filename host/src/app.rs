@@ -25,7 +25,7 @@ use crate::agent::{Agent, AgentError, KeyError};
 use crate::config::{Config, Role};
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
-use crate::game::{ProfileError, Profiles};
+use crate::game::{Homes, ProfileError, Profiles};
 use crate::journal::{self, Journal, JournalError, Letters, Past};
 use crate::link;
 use crate::plugin::{Engine, EngineError};
@@ -232,6 +232,7 @@ impl App {
             services,
             metrics: game_metrics,
             profiles: Profiles::open(&data_dir, journal.synced())?,
+            homes: Arc::new(Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))),
         });
         registry.restore(pasts.remove(GAME_LOGIC).unwrap_or_default()).await;
         let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();

@@ -16,6 +16,7 @@ pub mod agent;
 pub mod app;
 pub mod bots;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod discovery;

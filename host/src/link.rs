@@ -1,8 +1,8 @@
 //! Link: the frame channel between an agent and a game host.
 //!
 //! Upward it is the bounded mailbox of the room a session sits in ([`Up`]); downward it is the bounded
-//! [`Outbox`] of each session. In one process these queues are the whole link. Agent code and game code meet
-//! here and nowhere else.
+//! [`Outbox`] of each session. In one process these queues are the whole link; between two, one gRPC stream carries
+//! what is in them ([`Line`], and the module `cluster`). Agent code and game code meet here and nowhere else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 mod frames;
+mod line;
 mod outbox;
 
-pub use frames::{Frames, FramesBuilder};
-pub use outbox::{Outbox, Push, Taken};
+pub use frames::{Frames, FramesBuilder, TornFrames};
+pub use line::{Cut, Line};
+pub use outbox::{Broadcast, Outbox, Push, Remote, Taken};
 
 /// A player's account. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +66,22 @@ pub enum LeaveReason {
     Shutdown = 6,
 }
 
+impl LeaveReason {
+    /// The reason of that number; what nobody knows is a lost connection.
+    pub fn from_number(number: u32) -> Self {
+        let all = [
+            Self::Closed,
+            Self::Lost,
+            Self::Kicked,
+            Self::Transferred,
+            Self::Replaced,
+            Self::Violation,
+            Self::Shutdown,
+        ];
+        all.into_iter().find(|reason| *reason as u32 == number).unwrap_or(Self::Lost)
+    }
+}
+
 /// The seat of one session: who it is and where its frames go.
 #[derive(Debug, Clone)]
 pub struct Player {
@@ -86,6 +104,9 @@ pub enum Up {
         backlog: Vec<Frames>,
         /// The player's document with its version, if it has one.
         profile: Option<(u64, Arc<[u8]>)>,
+        /// The player was here before the room changed hosts, or its host died: a guest that knows it still is told
+        /// `rejoin`.
+        again: bool,
     },
     /// The whole frames of one socket read.
     Frames {
@@ -121,6 +142,8 @@ pub struct Uplink {
     pub room: Arc<str>,
     /// Its mailbox. Full means: wait (back-pressure on this client's socket). Closed means: the room is gone.
     pub mailbox: mpsc::Sender<Up>,
+    /// The number of the user's login, of which a later one takes the seat.
+    pub login: u64,
 }
 
 /// What the game side tells a session besides frames, in order with them.
@@ -131,8 +154,31 @@ pub enum Signal {
     Moving,
     /// Frames go here from now on.
     Moved(Uplink),
+    /// The next room is on another host: attach there.
+    Released(Released),
+    /// The room does not keep up: send it nothing until [`Signal::Resume`].
+    Pause,
+    /// The room takes frames again.
+    Resume,
+    /// The host that the player sits at cannot be reached any more: attach again.
+    Lost,
     /// Flush what is queued, send one last error frame, close.
     Close(Close),
+}
+
+/// Where a player goes that leaves this host.
+#[derive(Debug, Clone, Default)]
+pub struct Released {
+    /// The room; none means the user's home room.
+    pub room: Option<String>,
+    /// The node that has it, if that is known.
+    pub node: Option<String>,
+    /// What the client has sent since the room before let it go, in order.
+    pub backlog: Vec<Frames>,
+    /// The number of the user's login.
+    pub login: u64,
+    /// The player keeps its place: the room itself has gone there.
+    pub again: bool,
 }
 
 /// How a session ends.
@@ -148,13 +194,44 @@ pub struct Close {
     pub text: String,
 }
 
-/// A session asks for a seat in its user's home room.
+/// A session asks for a seat.
 #[derive(Debug)]
 pub struct Attach {
     /// Who.
     pub player: Player,
+    /// Where.
+    pub wish: Wish,
     /// Answered with where its frames go, after the room's mailbox holds its [`Up::Join`].
     pub seat: oneshot::Sender<Result<Uplink, AttachError>>,
+}
+
+/// Where a session wants to sit.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// The room; none means the user's home room.
+    pub room: Option<String>,
+    /// The node that is known to have it.
+    pub node: Option<String>,
+    /// Frames that the room before did not take, in order.
+    pub backlog: Vec<Frames>,
+    /// The number of the user's login; 0 for a new one.
+    pub login: u64,
+    /// The session had a seat, and the host it was at is gone or has handed the room over.
+    pub again: bool,
+}
+
+/// What the agent asks of the game side.
+#[derive(Debug)]
+pub enum Ask {
+    /// A seat.
+    Attach(Attach),
+    /// The session has ended, wherever it sat.
+    Left {
+        /// Who.
+        user: UserId,
+        /// Which session.
+        session: SessionId,
+    },
 }
 
 /// Why there is no seat.
@@ -182,31 +259,59 @@ pub enum AttachError {
     /// The game side is shutting down.
     #[error("the game host is shutting down")]
     Shutdown,
+    /// Another host has the room.
+    #[error("room {room} is another host's")]
+    Elsewhere {
+        /// Which room.
+        room: String,
+    },
+    /// A later login of the user holds the seat.
+    #[error("the same user has logged in again")]
+    Replaced,
+    /// A limit of the host is reached; its words.
+    #[error("{why}")]
+    Refused {
+        /// Which limit.
+        why: String,
+    },
+    /// The host cannot be reached.
+    #[error("game host {node} cannot be reached")]
+    Unreachable {
+        /// Which.
+        node: String,
+    },
 }
 
 /// The agent's end of the link.
 #[derive(Debug, Clone)]
 pub struct Link {
-    attach: mpsc::Sender<Attach>,
+    asks: mpsc::Sender<Ask>,
 }
 
-/// Makes a link whose game end takes at most `waiting` attach requests at a time.
-pub fn link(waiting: usize) -> (Link, mpsc::Receiver<Attach>) {
-    let (attach, requests) = mpsc::channel(waiting);
-    (Link { attach }, requests)
+/// Makes a link whose game end takes at most `waiting` questions at a time.
+pub fn link(waiting: usize) -> (Link, mpsc::Receiver<Ask>) {
+    let (asks, requests) = mpsc::channel(waiting);
+    (Link { asks }, requests)
 }
 
 impl Link {
-    /// Seats a player in its home room.
+    /// Seats a player.
     ///
     /// An older session of the same user is closed with a reason first. Not cancel safe: a dropped future may
     /// leave the player seated, so the caller must send [`Up::Leave`] on every way out.
     ///
     /// # Errors
     /// As [`AttachError`] says; nothing is left behind then.
-    pub async fn attach(&self, player: Player) -> Result<Uplink, AttachError> {
+    pub async fn attach(&self, player: Player, wish: Wish) -> Result<Uplink, AttachError> {
         let (seat, answer) = oneshot::channel();
-        self.attach.send(Attach { player, seat }).await.map_err(|_| AttachError::Shutdown)?;
+        let ask = Ask::Attach(Attach { player, wish, seat });
+        self.asks.send(ask).await.map_err(|_| AttachError::Shutdown)?;
         answer.await.map_err(|_| AttachError::Shutdown)?
+    }
+
+    /// Tells whoever keeps track of the user that its session has ended. Its room hears of it from its mailbox.
+    pub async fn left(&self, user: UserId, session: SessionId) {
+        // A game side that is gone keeps track of nobody.
+        let _ = self.asks.send(Ask::Left { user, session }).await;
     }
 }

@@ -24,7 +24,6 @@ pub mod cluster {
 #[expect(
     missing_docs,
     clippy::allow_attributes_without_reason,
-    clippy::enum_variant_names,
     reason = "generated; the protocol files document it"
 )]
 pub mod original {

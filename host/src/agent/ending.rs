@@ -107,10 +107,25 @@ impl End {
     pub(super) fn no_seat(error: &AttachError) -> Self {
         let code = match error {
             AttachError::NoPlugin | AttachError::Closed { .. } => code::NO_ROOM,
-            AttachError::Busy { .. } => code::BUSY,
+            AttachError::Busy { .. }
+            | AttachError::Refused { .. }
+            | AttachError::Elsewhere { .. }
+            | AttachError::Unreachable { .. } => code::BUSY,
             AttachError::Shutdown => code::SHUTTING_DOWN,
+            AttachError::Replaced => code::DUPLICATE_LOGIN,
         };
         Self::login_failed(code, error.to_string())
+    }
+
+    /// The session had a seat, and there is no other one.
+    pub(super) fn unseated(error: &AttachError) -> Self {
+        match error {
+            AttachError::Replaced => Self {
+                reason: "duplicate_login",
+                ..Self::with(LeaveReason::Replaced, code::DUPLICATE_LOGIN, error.to_string())
+            },
+            _ => Self::no_room(error.to_string()),
+        }
     }
 
     /// The game side or the node ends it.

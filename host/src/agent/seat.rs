@@ -30,6 +30,8 @@ pub(super) struct Seat {
     fence: bool,
     /// The old room ended in the middle of the move: what it did not take is the new room's.
     orphaned: bool,
+    /// The room has asked for a pause.
+    paused: bool,
     /// Waiting for space in the mailbox, for `held` or the fence.
     reserve: Option<Reserve>,
     /// Since when nothing goes up.
@@ -63,6 +65,7 @@ impl Seat {
             held: None,
             fence: false,
             orphaned: false,
+            paused: false,
             reserve: None,
             blocked: None,
         }
@@ -76,6 +79,11 @@ impl Seat {
     /// Whose it is.
     pub(super) fn user(&self) -> UserId {
         self.user
+    }
+
+    /// The number of the user's login.
+    pub(super) fn login(&self) -> u64 {
+        self.uplink.login
     }
 
     /// Why the socket must not be read, if so, and since when.
@@ -122,12 +130,36 @@ impl Seat {
         self.blocked = Some(now);
     }
 
+    /// The room is not there any more, nor is its host: what is held waits for the next one.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.moving = true;
+        self.fence = false;
+        self.orphaned = true;
+        self.reserve = None;
+        self.blocked = Some(now);
+    }
+
+    /// The room does not keep up.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused = true;
+        self.blocked.get_or_insert(now);
+    }
+
+    /// It does again.
+    pub(super) fn resume(&mut self) {
+        self.paused = false;
+        if self.held.is_none() && !self.moving {
+            self.blocked = None;
+        }
+    }
+
     /// The player has been moved. What the old room can no longer take goes to the new one.
     pub(super) fn moved(&mut self, uplink: Uplink) {
         self.uplink = uplink;
         self.moving = false;
         self.fence = false;
         self.orphaned = false;
+        self.paused = false;
         self.reserve = None;
         if self.held.is_none() {
             self.blocked = None;
@@ -158,7 +190,7 @@ impl Seat {
                 Err(_) => return Poll::Ready(Err(Gone)),
             }
         }
-        if !self.moving {
+        if !self.moving && !self.paused {
             self.blocked = None;
         }
         Poll::Ready(Ok(()))

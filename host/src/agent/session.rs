@@ -3,6 +3,8 @@
 //! The hot path is synchronous: one poll reads the socket, answers what is local, hands the rest to the room in
 //! one batch, takes what the outbox has and writes once. Only a login and the end await.
 
+mod attach;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -14,23 +16,22 @@ use std::time::Duration;
 use hotseat_packet::{code, opcode};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
+use self::attach::{Attaching, unseat};
 use super::Shared;
 use super::codec::Output;
 use super::ending::{End, farewell};
 use super::input::{Input, SCRATCH};
 use super::roster::Entry;
 use super::seat::{Blocked, Gone, Seat};
-use crate::link::{AttachError, LeaveReason, Outbox, Player, SessionId, Signal, Uplink, UserId};
+use crate::link::{AttachError, Outbox, SessionId, Signal, Uplink, UserId};
 
 /// Events handled in one poll before other tasks get their turn.
 const TURNS: u8 = 4;
 /// Bytes to write above which nothing more is read: a client that does not read its answers gets to ask no more.
 const OUT_HIGH: usize = 16 * 1024;
-/// How long a seat that came too late is waited for, to leave it again.
-const LATE_SEAT: Duration = Duration::from_secs(60);
 
 /// What woke the session.
 enum Event {
@@ -40,6 +41,8 @@ enum Event {
     Outbox,
     /// The room took what was held back, or is gone.
     Mailbox(Result<(), Gone>),
+    /// The player whose seat was lost has another one, or none.
+    Seated(Result<Uplink, AttachError>),
     /// The socket cannot be written.
     Broken,
     /// It is time to look at the clock.
@@ -72,6 +75,8 @@ pub(super) struct Session {
     stuck: Option<Instant>,
     /// Where it sits, once logged in.
     pub(super) seat: Option<Seat>,
+    /// A new seat is asked for; the present one takes nothing meanwhile.
+    attaching: Option<Attaching>,
     accepted: Instant,
     /// The one timer: armed for the nearest deadline as known when it last fired, never per frame.
     timer: Pin<Box<Sleep>>,
@@ -101,6 +106,7 @@ impl Session {
             out: Output::default(),
             stuck: None,
             seat: None,
+            attaching: None,
             accepted: now,
             timer,
             turns: 0,
@@ -125,6 +131,7 @@ impl Session {
                     Step::On
                 }
                 Event::Mailbox(Err(Gone)) => Step::Gone,
+                Event::Seated(result) => self.seated_again(result),
                 Event::Broken => Step::End(End::lost()),
                 Event::Deadline => self.deadline(),
             };
@@ -183,6 +190,12 @@ impl Session {
             && let Poll::Ready(result) = seat.poll(cx)
         {
             return Poll::Ready(Event::Mailbox(result));
+        }
+        if let Some(attaching) = &mut self.attaching
+            && let Poll::Ready(result) = attaching.as_mut().poll(cx)
+        {
+            self.attaching = None;
+            return Poll::Ready(Event::Seated(result));
         }
         if self.reads()
             && let Poll::Ready(step) = self.poll_input(cx)
@@ -256,8 +269,12 @@ impl Session {
                     seat.moved(uplink);
                     self.input.heard_now();
                 }
+                (Signal::Released(released), Some(_)) => self.released(released),
+                (Signal::Lost, Some(_)) => self.lost(),
+                (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
+                (Signal::Resume, Some(seat)) => seat.resume(),
                 // Only a seated player can be moved.
-                (Signal::Moving | Signal::Moved(_), None) => {}
+                (_, None) => {}
             }
         }
         if self.stuck.is_some() && self.out.pending().len() > limit {
@@ -312,36 +329,6 @@ impl Session {
         if self.seat.as_ref().is_some_and(Seat::gone) { Step::Gone } else { Step::On }
     }
 
-    /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
-    async fn attach(&mut self, user: UserId) -> Step {
-        if self.flush().is_err() {
-            return Step::End(End::lost());
-        }
-        let player = Player { user, session: self.id, outbox: Arc::clone(&self.outbox) };
-        let link = self.shared.link.clone();
-        let mut seat = Box::pin(async move { link.attach(player).await });
-        let asked = Instant::now();
-        let limit = self.shared.config.attach_timeout;
-        let metrics = &self.shared.metrics.agent;
-        match timeout(limit, &mut seat).await {
-            Ok(Ok(uplink)) => {
-                metrics.attach_seconds.observe(asked.elapsed().as_secs_f64());
-                metrics.logged_in.inc();
-                debug!(session = %self.id, %user, room = %uplink.room, "logged in");
-                self.seat = Some(Seat::new(user, self.id, uplink));
-                // Before anything is taken from the outbox: the client hears of its login first.
-                self.out.logged_in(user);
-                self.input.heard_now();
-                self.resume()
-            }
-            Ok(Err(error)) => Step::End(End::no_seat(&error)),
-            Err(_elapsed) => {
-                self.shared.tasks.spawn(unseat(seat, user, self.id));
-                Step::End(End::login_failed(code::BUSY, format!("no seat within {limit:?}")))
-            }
-        }
-    }
-
     /// Counts an error frame and queues it.
     pub(super) fn say(&mut self, opcode: u16, code: i32, text: &str) {
         let name = code::name(code).unwrap_or("plugin");
@@ -375,22 +362,19 @@ impl Session {
         let writes = self.flush().is_ok();
         if let Some(seat) = self.seat.take() {
             metrics.agent.logged_in.dec();
+            let user = seat.user();
+            if let Some(attaching) = self.attaching.take() {
+                self.shared.tasks.spawn(unseat(attaching, user, self.id));
+            }
             if seat.leave(end.leave).await.is_err() {
                 metrics.agent.leaves_lost.inc();
-                debug!(session = %self.id, user, "the room did not take the leave in time");
+                debug!(session = %self.id, %user, "the room did not take the leave in time");
             }
+            self.shared.link.left(user, self.id).await;
         }
         if end.linger && writes {
             metrics.agent.bytes_out.inc_by(self.out.pending().len() as u64);
             farewell(self.stream, self.out).await;
         }
-    }
-}
-
-/// Leaves a seat that was given after the session had given up.
-async fn unseat(seat: impl Future<Output = Result<Uplink, AttachError>>, user: UserId, session: SessionId) {
-    if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
-        // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
-        let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Agent, AgentConfig, Authenticator, Rate, Rates};
 use crate::link::{
-    Attach, AttachError, Close, LeaveReason, Outbox, Player, SessionId, Signal, Up, Uplink, UserId, link,
+    Ask, Attach, AttachError, Close, LeaveReason, Outbox, Player, SessionId, Signal, Up, Uplink, UserId, link,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -56,7 +56,7 @@ struct World {
     running: JoinHandle<()>,
     metrics: Arc<Metrics>,
     sessions: Arc<std::sync::atomic::AtomicU64>,
-    attaches: mpsc::Receiver<Attach>,
+    asks: mpsc::Receiver<Ask>,
 }
 
 impl World {
@@ -65,13 +65,13 @@ impl World {
     }
 
     async fn with(config: AgentConfig, authenticator: Authenticator) -> Self {
-        let (link, attaches) = link(8);
+        let (link, asks) = link(1024);
         let metrics = Arc::new(Metrics::new().unwrap());
         let agent = Agent::bind(config, authenticator, link, Arc::clone(&metrics)).await.unwrap();
         let (addr, sessions) = (agent.local_addr(), agent.sessions());
         let stop = CancellationToken::new();
         let running = tokio::spawn(agent.run(stop.clone()));
-        Self { addr, stop, running, metrics, sessions, attaches }
+        Self { addr, stop, running, metrics, sessions, asks }
     }
 
     async fn connect(&self) -> Client {
@@ -79,7 +79,12 @@ impl World {
     }
 
     async fn attach(&mut self) -> Attach {
-        timeout(PATIENCE, self.attaches.recv()).await.unwrap().unwrap()
+        loop {
+            // That others have left is none of its concern.
+            if let Ask::Attach(attach) = timeout(PATIENCE, self.asks.recv()).await.unwrap().unwrap() {
+                return attach;
+            }
+        }
     }
 
     /// A client that has logged in, and the room it sits in.
@@ -127,7 +132,7 @@ impl Room {
     }
 
     fn uplink(&self) -> Uplink {
-        Uplink { room: "home/7".into(), mailbox: self.tx.clone() }
+        Uplink { room: "home/7".into(), mailbox: self.tx.clone(), login: 1 }
     }
 
     fn push(&self, opcode: u16, payload: &[u8]) {

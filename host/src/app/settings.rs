@@ -72,7 +72,6 @@ pub(super) fn plane_bounds(config: &Config) -> service::Bounds {
 
 pub(super) fn bounds(config: &Config) -> registry::Bounds {
     registry::Bounds {
-        home_rooms: u32::try_from(config.home_rooms).unwrap_or(u32::MAX),
         max_rooms: config.max_rooms,
         room_mailbox: config.room_mailbox,
     }

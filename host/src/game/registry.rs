@@ -10,12 +10,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use super::homes::Homes;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
 use super::room::{self, Birth, Opened};
-use crate::actor::{Crew, EnlistError, ORDERS, Services, spread};
+use crate::actor::{Crew, EnlistError, ORDERS, Services};
 use crate::journal::Past;
 use crate::link::{Outbox, SessionId, Up};
+
+/// Between the name of a room and the node that has it: `match-7@game-1`.
+pub const AT: char = '@';
 
 /// Longest room name (`wit/host.wit`).
 const NAME_MAX: usize = 64;
@@ -23,8 +27,6 @@ const NAME_MAX: usize = 64;
 /// Bounds of the game side; the configuration's keys of the same names say more.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Home rooms that users are spread over.
-    pub home_rooms: u32,
     /// Rooms that may be open at a time.
     pub max_rooms: usize,
     /// Items a room's mailbox holds.
@@ -36,6 +38,7 @@ pub struct Registry {
     pub(super) metrics: GameMetrics,
     pub(super) profiles: Profiles,
     pub(super) services: Services,
+    pub(super) homes: Arc<Homes>,
     crew: Arc<Crew>,
     bounds: Bounds,
     rooms: Mutex<HashMap<Arc<str>, RoomHandle>>,
@@ -56,6 +59,8 @@ pub(super) struct RoomHandle {
 /// A user's one session.
 struct Present {
     session: SessionId,
+    /// The number of its login.
+    login: u64,
     outbox: Arc<Outbox>,
     mailbox: Option<mpsc::Sender<Up>>,
 }
@@ -83,16 +88,19 @@ pub struct Parts {
     pub profiles: Profiles,
     /// Other services.
     pub services: Services,
+    /// The home rooms of this host.
+    pub homes: Arc<Homes>,
 }
 
 impl Registry {
     /// A registry without rooms.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { crew, bounds, metrics, profiles, services } = parts;
+        let Parts { crew, bounds, metrics, profiles, services, homes } = parts;
         Arc::new(Self {
             metrics,
             profiles,
             services,
+            homes,
             crew,
             bounds,
             rooms: Mutex::default(),
@@ -125,10 +133,6 @@ impl Registry {
         (self.rooms().len(), self.users().len())
     }
 
-    pub(super) fn is_home(&self, name: &str) -> bool {
-        name.starts_with("home/")
-    }
-
     pub(super) fn exists(&self, name: &str) -> bool {
         self.rooms().contains_key(name)
     }
@@ -138,15 +142,21 @@ impl Registry {
         self.crew.dismiss(name);
     }
 
-    /// The home room of a user: a stable spread of users over rooms.
-    fn home_of(&self, user: u64) -> String {
-        format!("home/{}", spread(user, u64::from(self.bounds.home_rooms)))
+    /// The home rooms, as this host sees them.
+    pub fn homes(&self) -> &Arc<Homes> {
+        &self.homes
+    }
+
+    /// Whether a player may be sent to this room: it is here, or another host may have it.
+    pub(super) fn reaches(&self, name: &str) -> bool {
+        let elsewhere = self.homes.are_shared() && (name.contains(AT) || self.homes.number(name).is_some());
+        elsewhere || self.exists(name)
     }
 
     /// Opens a room for a plugin, unless it is there.
     pub(super) fn create(self: &Arc<Self>, name: &str, args: &[u8]) -> Result<(), CreateError> {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"/-_.".contains(&c);
-        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) || self.is_home(name) {
+        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) || Homes::is_home(name) {
             return Err(CreateError::Name(name.to_owned()));
         }
         self.open(name, args).map(|_| ())

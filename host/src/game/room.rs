@@ -106,6 +106,7 @@ impl Room {
         self.write_out();
         let mut batch = Vec::with_capacity(BATCH);
         let journal = Arc::clone(&self.registry.crew().world().journal);
+        let homes = Arc::clone(&self.registry.homes);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
@@ -116,6 +117,7 @@ impl Room {
                 alarm.as_mut().reset(due);
             }
             let backed_up = self.actor.sandbox.backed_up();
+            let open = homes.gate().is_open();
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => {
@@ -125,10 +127,12 @@ impl Room {
                     let obeyed = self.actor.obey(order);
                     self.check(obeyed);
                 }
-                () = &mut alarm, if due.is_some() => self.on_time(),
-                Some(reply) = answers.recv() => self.on_reply(&reply),
+                // A host that cannot prove its lease takes nothing in: the room may be another one's by now.
+                () = homes.gate().opened(), if !open => {}
+                () = &mut alarm, if open && due.is_some() => self.on_time(),
+                Some(reply) = answers.recv(), if open => self.on_reply(&reply),
                 () = journal.space(), if backed_up => {}
-                taken = mailbox.recv_many(&mut batch, BATCH), if !backed_up => {
+                taken = mailbox.recv_many(&mut batch, BATCH), if open && !backed_up => {
                     if taken == 0 {
                         break;
                     }
@@ -139,7 +143,7 @@ impl Room {
                     self.on_deferred();
                     self.trim();
                 }
-                () = std::future::ready(()), if !self.deferred.is_empty() => {
+                () = std::future::ready(()), if open && !self.deferred.is_empty() => {
                     self.on_deferred();
                     tokio::task::yield_now().await;
                 }
@@ -187,7 +191,9 @@ impl Room {
     fn take(&mut self, now_ms: u64, up: Up) {
         match up {
             Up::Frames { user, session, frames } => self.on_frames(now_ms, user.0, session, &frames),
-            Up::Join { player, backlog, profile } => self.on_join(now_ms, player, &backlog, profile),
+            Up::Join { player, backlog, profile, again } => {
+                self.on_join(now_ms, player, &backlog, profile, again);
+            }
             Up::Fence { user, session } => self.on_fence(user.0, session),
             Up::Leave { user, session, reason } => self.on_leave(now_ms, user.0, session, reason),
         }
@@ -224,13 +230,15 @@ impl Room {
         player: Player,
         backlog: &[Frames],
         profile: Option<(u64, Arc<[u8]>)>,
+        again: bool,
     ) {
         let (user, session) = (player.user.0, player.session);
         if player.outbox.is_shut() && self.seats.holds(user) {
             // Two logins of one user overtook each other: the one that has been closed must not win.
             return;
         }
-        if self.seats.remove(user).is_some() {
+        let known = again && self.actor.sandbox.env().members().contains(&user);
+        if self.seats.remove(user).is_some() && !known {
             self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Replaced as u32 });
             self.settle(now_ms);
         }
@@ -238,8 +246,12 @@ impl Room {
             self.ticks.start(Instant::now());
         }
         self.seats.insert(player);
-        let profile = profile.as_ref().map(|(version, bytes)| (*version, &**bytes));
-        self.deliver(now_ms, &Input::Join { user, profile });
+        if known {
+            self.deliver(now_ms, &Input::Rejoin { user });
+        } else {
+            let profile = profile.as_ref().map(|(version, bytes)| (*version, &**bytes));
+            self.deliver(now_ms, &Input::Join { user, profile });
+        }
         self.settle(now_ms);
         for frames in backlog {
             self.on_frames(now_ms, user, session, frames);

@@ -1,19 +1,44 @@
 //! Frames: the client frames of one socket read, packed in one buffer.
 
-/// A run of frames, each `u16 length | u16 opcode | payload`, native endian, `length` counting the payload.
+use bytes::Bytes;
+
+/// A run of frames, each `u16 length | u16 opcode | payload`, big-endian, `length` counting the payload: the form in
+/// which they travel between nodes, too.
 ///
 /// One allocation for however many frames a read brought; the payloads are copied once from the socket's
 /// buffer and read in place by the guest call.
 #[derive(Debug, Clone, Default)]
 pub struct Frames {
-    bytes: Vec<u8>,
+    bytes: Store,
     count: u32,
+}
+
+/// Frames that were collected here, or that came in one message with others.
+#[derive(Debug, Clone)]
+enum Store {
+    Own(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+/// Bytes that are no frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("frames of {bytes} bytes end within a frame")]
+pub struct TornFrames {
+    /// How long they are.
+    pub bytes: usize,
 }
 
 /// Collects frames; see [`Frames`].
 #[derive(Debug, Default)]
 pub struct FramesBuilder {
-    frames: Frames,
+    bytes: Vec<u8>,
+    count: u32,
 }
 
 const HEAD: usize = 4;
@@ -24,26 +49,51 @@ impl FramesBuilder {
         debug_assert!(payload.len() <= usize::from(u16::MAX));
         #[expect(clippy::cast_possible_truncation, reason = "a client frame's payload fits its u16 size")]
         let length = payload.len() as u16;
-        let bytes = &mut self.frames.bytes;
+        let bytes = &mut self.bytes;
         bytes.reserve(HEAD + payload.len());
-        bytes.extend_from_slice(&length.to_ne_bytes());
-        bytes.extend_from_slice(&opcode.to_ne_bytes());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&opcode.to_be_bytes());
         bytes.extend_from_slice(payload);
-        self.frames.count += 1;
+        self.count += 1;
     }
 
     /// Whether nothing has been added since the last [`Self::take`].
     pub fn is_empty(&self) -> bool {
-        self.frames.count == 0
+        self.count == 0
     }
 
     /// The frames so far; the builder is empty again.
     pub fn take(&mut self) -> Frames {
-        std::mem::take(&mut self.frames)
+        let Self { bytes, count } = std::mem::take(self);
+        Frames { bytes: Store::Own(bytes), count }
     }
 }
 
 impl Frames {
+    /// Frames that came from another node.
+    ///
+    /// # Errors
+    /// If the bytes end within a frame.
+    pub fn read(bytes: Bytes) -> Result<Self, TornFrames> {
+        let mut count = 0;
+        let mut rest = &*bytes;
+        while !rest.is_empty() {
+            let head = rest.first_chunk::<HEAD>().map(|head| usize::from(u16::from_be_bytes([head[0], head[1]])));
+            let tail = head.and_then(|length| rest.get(HEAD + length..));
+            rest = tail.ok_or(TornFrames { bytes: bytes.len() })?;
+            count += 1;
+        }
+        Ok(Self { bytes: Store::Shared(bytes), count })
+    }
+
+    /// As they travel between nodes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Store::Own(bytes) => bytes,
+            Store::Shared(bytes) => bytes,
+        }
+    }
+
     /// How many frames.
     pub fn count(&self) -> u32 {
         self.count
@@ -51,16 +101,16 @@ impl Frames {
 
     /// Their size in this form, bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.as_bytes().len()
     }
 
     /// The frames in order: opcode and payload.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = self.as_bytes();
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<HEAD>()?;
-            let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-            let opcode = u16::from_ne_bytes([head[2], head[3]]);
+            let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
+            let opcode = u16::from_be_bytes([head[2], head[3]]);
             let (payload, tail) = tail.split_at(length);
             rest = tail;
             Some((opcode, payload))
@@ -83,5 +133,19 @@ mod tests {
         let seen: Vec<_> = frames.iter().map(|(op, payload)| (op, payload.len())).collect();
         assert_eq!(seen, [(1001, 3), (1002, 0), (u16::MAX, 65_529)]);
         assert!(builder.is_empty());
+        let again = Frames::read(Bytes::copy_from_slice(frames.as_bytes())).unwrap();
+        assert_eq!(again.count(), 3);
+        assert!(again.iter().eq(frames.iter()));
+    }
+
+    #[test]
+    fn torn_frames_are_refused() {
+        let mut builder = FramesBuilder::default();
+        builder.push(1001, b"one");
+        let whole = Bytes::copy_from_slice(builder.take().as_bytes());
+        for cut in 1..whole.len() {
+            assert_eq!(Frames::read(whole.slice(..cut)).unwrap_err(), TornFrames { bytes: cut });
+        }
+        assert_eq!(Frames::read(Bytes::new()).unwrap().count(), 0);
     }
 }

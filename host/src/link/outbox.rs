@@ -1,30 +1,30 @@
-//! Outbox: the downward queue of one session, bounded in bytes.
+//! Outbox: the downward queue of one session.
 //!
-//! The game side appends encoded frames (`u16 size | u16 opcode | payload`, big-endian, not yet encrypted); the
-//! session takes everything at once and writes it in one go. So a tick that sends a player ten frames costs one
-//! wake-up and one write, and an idle session holds no buffer.
+//! The game side appends encoded frames (`u16 size | u16 opcode | payload`, big-endian, not yet encrypted) and signals.
+//! A session of this process takes them from its own queue; what is for a session of another node goes to that node's
+//! line.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod local;
+mod remote;
 
-use tokio::sync::Notify;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
+use self::local::Local;
+pub use self::remote::Remote;
+use super::line::Line;
 use super::{Close, Signal};
 
-/// The queue. Shared between a session's task, which takes, and whoever sends to the player.
+/// The queue of one session. Shared between it and whoever sends to the player.
 #[derive(Debug)]
 pub struct Outbox {
-    limit: usize,
-    inner: Mutex<Inner>,
-    ready: Notify,
+    kind: Kind,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    bytes: Vec<u8>,
-    signals: Vec<Signal>,
-    /// Set by overflow, a close or the session's end: later frames are dropped.
-    shut: bool,
-    overflowed: bool,
+#[derive(Debug)]
+enum Kind {
+    Local(Local),
+    Remote(Arc<Remote>),
 }
 
 /// What became of a frame.
@@ -43,47 +43,37 @@ pub enum Push {
 pub struct Taken {
     /// What to do besides writing, in order, after the bytes are written.
     pub signals: Vec<Signal>,
-    /// The client has not read for too long; `bytes` will not reach it in time.
+    /// The client has not read for too long; what was taken will not reach it in time.
     pub overflowed: bool,
 }
 
 impl Outbox {
-    /// An empty outbox that holds at most `limit` bytes of encoded frames.
+    /// An empty outbox of a session of this process, which holds at most `limit` bytes of encoded frames.
     pub fn new(limit: usize) -> Self {
-        Self { limit, inner: Mutex::default(), ready: Notify::new() }
+        Self { kind: Kind::Local(Local::new(limit)) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic between two appends leaves whole frames behind, so the queue stays usable.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The outbox of a session of another node.
+    pub fn remote(remote: Arc<Remote>) -> Self {
+        Self { kind: Kind::Remote(remote) }
     }
 
     /// Appends one frame. `payload` is at most 65,533 bytes (the u16 size less the opcode); the caller checks.
+    #[inline]
     pub fn push(&self, opcode: u16, payload: &[u8]) -> Push {
         debug_assert!(payload.len() <= hotseat_packet::MAX_DOWN_PAYLOAD);
-        let mut inner = self.lock();
-        if inner.shut {
-            return Push::Dropped;
+        match &self.kind {
+            Kind::Local(local) => local.push(opcode, payload),
+            Kind::Remote(remote) => remote.push(opcode, payload),
         }
-        if inner.bytes.len() + payload.len() + 4 > self.limit {
-            inner.shut = true;
-            inner.overflowed = true;
-            drop(inner);
-            self.ready.notify_one();
-            return Push::Overflowed;
+    }
+
+    /// Appends frames that are encoded already. For sessions of this process.
+    pub fn push_encoded(&self, frames: &[u8]) -> Push {
+        match &self.kind {
+            Kind::Local(local) => local.push_encoded(frames),
+            Kind::Remote(_) => Push::Dropped,
         }
-        let was_idle = inner.bytes.is_empty() && inner.signals.is_empty();
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by the check above")]
-        let size = (payload.len() + 2) as u16;
-        inner.bytes.reserve(payload.len() + 4);
-        inner.bytes.extend_from_slice(&size.to_be_bytes());
-        inner.bytes.extend_from_slice(&opcode.to_be_bytes());
-        inner.bytes.extend_from_slice(payload);
-        drop(inner);
-        if was_idle {
-            self.ready.notify_one();
-        }
-        Push::Queued
     }
 
     /// Tells the session something; see [`Signal`]. False if it is closing and will not hear it.
@@ -94,21 +84,18 @@ impl Outbox {
     /// As [`Self::signal`], but does `first` before the session can hear it and lets nobody else tell the session
     /// anything in between: what `first` causes comes behind the signal. `first` must not use this outbox.
     pub fn signal_after(&self, signal: Signal, first: impl FnOnce()) -> bool {
-        let mut inner = self.lock();
-        first();
-        if inner.shut {
-            return false;
+        match &self.kind {
+            Kind::Local(local) => local.signal_after(signal, first),
+            Kind::Remote(remote) => remote.signal_after(signal, first),
         }
-        inner.shut = matches!(signal, Signal::Close(_));
-        inner.signals.push(signal);
-        drop(inner);
-        self.ready.notify_one();
-        true
     }
 
     /// Whether the session is closing: nothing more reaches it.
     pub fn is_shut(&self) -> bool {
-        self.lock().shut
+        match &self.kind {
+            Kind::Local(local) => local.is_shut(),
+            Kind::Remote(remote) => remote.is_shut(),
+        }
     }
 
     /// Ends the session after what is queued has been written. The first close wins.
@@ -116,25 +103,72 @@ impl Outbox {
         self.signal(Signal::Close(close));
     }
 
-    /// Swaps what is queued into `bytes`, which must be empty, and returns the rest.
+    /// Swaps what is queued into `bytes`, which must be empty, and returns the rest. For sessions of this process.
     pub fn take(&self, bytes: &mut Vec<u8>) -> Taken {
-        debug_assert!(bytes.is_empty());
-        let mut inner = self.lock();
-        std::mem::swap(&mut inner.bytes, bytes);
-        Taken { signals: std::mem::take(&mut inner.signals), overflowed: inner.overflowed }
+        match &self.kind {
+            Kind::Local(local) => local.take(bytes),
+            Kind::Remote(_) => Taken::default(),
+        }
     }
 
     /// Drops the frames that are queued and all that will come: the session is over. Returns the signals it has not
     /// taken, of which a [`Signal::Moved`] says which room is to hear of its end.
     pub fn shut(&self) -> Vec<Signal> {
-        let mut inner = self.lock();
-        inner.shut = true;
-        inner.bytes = Vec::new();
-        std::mem::take(&mut inner.signals)
+        match &self.kind {
+            Kind::Local(local) => local.shut(),
+            Kind::Remote(_) => Vec::new(),
+        }
     }
 
-    /// Completes when there may be something to take. Cancel safe; may complete early.
+    /// Completes when there may be something to take. Cancel safe; may complete early. For sessions of this process.
     pub async fn ready(&self) {
-        self.ready.notified().await;
+        match &self.kind {
+            Kind::Local(local) => local.ready().await,
+            Kind::Remote(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// One frame for many sessions: each agent among them gets it once. To be ended with [`Self::flush`].
+#[derive(Debug)]
+pub struct Broadcast<'a> {
+    opcode: u16,
+    payload: &'a [u8],
+    lines: VecDeque<(&'a Arc<Line>, Vec<u64>)>,
+    missed: u64,
+}
+
+impl<'a> Broadcast<'a> {
+    /// A frame that has been sent to nobody yet.
+    pub fn new(opcode: u16, payload: &'a [u8]) -> Self {
+        Self { opcode, payload, lines: VecDeque::new(), missed: 0 }
+    }
+
+    /// Sends it to this one too.
+    pub fn to(&mut self, outbox: &'a Outbox) {
+        match &outbox.kind {
+            Kind::Local(local) => {
+                self.missed += u64::from(local.push(self.opcode, self.payload) != Push::Queued);
+            }
+            Kind::Remote(remote) if remote.is_shut() => self.missed += 1,
+            Kind::Remote(remote) => {
+                // The agents of a cluster are few; the one that was named last is the likeliest.
+                let line = remote.line();
+                match self.lines.iter_mut().find(|(known, _)| Arc::ptr_eq(known, line)) {
+                    Some((_, sessions)) => sessions.push(remote.number()),
+                    None => self.lines.push_front((line, vec![remote.number()])),
+                }
+            }
+        }
+    }
+
+    /// Hands it to the agents; returns how many sessions did not get it.
+    pub fn flush(mut self) -> u64 {
+        for (line, sessions) in self.lines.drain(..) {
+            if line.frame(&sessions, self.opcode, self.payload).is_err() {
+                self.missed += sessions.len() as u64;
+            }
+        }
+        self.missed
     }
 }

@@ -142,7 +142,7 @@ async fn a_second_login_is_answered_and_the_session_goes_on() {
     assert_eq!(client.refused(code::ALREADY_LOGGED_IN).await, "this session is logged in already");
     client.send(PING, b"still here").await;
     assert_eq!(room.frames(1).await, [(PING, b"still here".to_vec())]);
-    assert!(world.attaches.try_recv().is_err());
+    assert!(world.asks.try_recv().is_err());
 }
 
 #[tokio::test]

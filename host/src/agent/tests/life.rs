@@ -175,7 +175,7 @@ async fn a_stop_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_taken_address_is_named() {
     let world = World::start(config()).await;
-    let (link, _attaches) = link(1);
+    let (link, _asks) = link(1);
     let metrics = Arc::new(Metrics::new().unwrap());
     let taken = AgentConfig { listen: world.addr, ..config() };
     let error = Agent::bind(taken, Authenticator::Dev, link, metrics).await.unwrap_err();

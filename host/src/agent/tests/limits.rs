@@ -185,7 +185,7 @@ fn an_idle_session_is_small() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (link, _attaches) = link(1);
+        let (link, _asks) = link(1);
         let metrics = Arc::new(Metrics::new().unwrap());
         let agent = Agent::bind(config(), Authenticator::Dev, link, metrics).await.unwrap();
         let (id, outbox) = (SessionId::next(), Arc::new(Outbox::new(1024)));

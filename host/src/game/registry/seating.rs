@@ -8,11 +8,12 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{CreateError, Present, Registry};
+use super::{AT, CreateError, Present, Registry};
 use crate::actor::EnlistError;
+use crate::game::homes::Homes;
 use crate::game::room::Target;
 use crate::link::{
-    Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Signal, Up, Uplink, UserId,
+    Ask, Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Released, Signal, Up, Uplink, UserId, Wish,
 };
 
 /// How long a login waits for the room of an older session to let go: what that puts last is what the player comes with.
@@ -23,30 +24,61 @@ struct Place {
     player: Player,
     backlog: Vec<Frames>,
     profile: Option<(u64, Arc<[u8]>)>,
+    again: bool,
     uplink: Uplink,
     permit: OwnedPermit<Up>,
 }
 
+/// A player on the way to a room.
+#[derive(Debug, Clone)]
+struct Coming {
+    player: Player,
+    backlog: Vec<Frames>,
+    login: u64,
+    again: bool,
+}
+
 impl Registry {
     /// Answers the agent until its end of the link is gone.
-    pub async fn serve(self: Arc<Self>, mut requests: mpsc::Receiver<Attach>) {
-        while let Some(Attach { player, seat }) = requests.recv().await {
-            let registry = Arc::clone(&self);
-            self.tasks.spawn(async move {
-                let _ = seat.send(registry.attach(player).await);
-            });
+    pub async fn serve(self: Arc<Self>, mut asks: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Attach(Attach { player, wish, seat }) => {
+                    let registry = Arc::clone(&self);
+                    self.tasks.spawn(async move {
+                        let _ = seat.send(registry.attach(player, wish).await);
+                    });
+                }
+                Ask::Left { user, session } => self.left(user.0, session),
+            }
         }
     }
 
-    /// Seats a player who has logged in. An older session of the user is told to go first.
-    async fn attach(self: &Arc<Self>, player: Player) -> Result<Uplink, AttachError> {
+    /// Seats a player who has logged in, or who sat elsewhere before. An older session of the user is told to go first.
+    async fn attach(self: &Arc<Self>, player: Player, wish: Wish) -> Result<Uplink, AttachError> {
         let (user, session) = (player.user.0, player.session);
-        let present = Present { session, outbox: Arc::clone(&player.outbox), mailbox: None };
-        let older = self.users().insert(user, present);
-        if let Some(older) = older {
+        let home = self.homes.of(user);
+        let room = wish.room.filter(|room| self.homes.number(room).is_some() || self.exists(room));
+        let room = room.unwrap_or_else(|| Homes::name(home));
+        if !self.homes.gate().is_open() || self.homes.number(&room).is_some_and(|home| !self.homes.owns(home)) {
+            return Err(AttachError::Elsewhere { room });
+        }
+        let login = if wish.login == 0 { self.homes.next_login() } else { wish.login };
+        let older = {
+            let mut users = self.users();
+            if users.get(&user).is_some_and(|older| older.login > login) {
+                return Err(AttachError::Replaced);
+            }
+            let outbox = Arc::clone(&player.outbox);
+            users.insert(user, Present { session, login, outbox, mailbox: None })
+        };
+        if let Some(older) = older
+            && older.session != session
+        {
             self.replace(player.user, older).await;
         }
-        match self.place(player, Vec::new(), None).await {
+        let coming = Coming { player, backlog: wish.backlog, login, again: wish.again };
+        match self.place(coming, room).await {
             Ok(place) => Ok(self.sit(place, None).0),
             Err(error) => {
                 self.left(user, session);
@@ -75,15 +107,10 @@ impl Registry {
         }
     }
 
-    /// Finds a player a place in its home room, or another one.
-    async fn place(
-        self: &Arc<Self>,
-        player: Player,
-        backlog: Vec<Frames>,
-        room: Option<String>,
-    ) -> Result<Place, AttachError> {
+    /// Finds a player a place in a room of this host.
+    async fn place(self: &Arc<Self>, coming: Coming, room: String) -> Result<Place, AttachError> {
+        let Coming { player, backlog, login, again } = coming;
         let user = player.user.0;
-        let room = room.unwrap_or_else(|| self.home_of(user));
         let handle = self.open(&room, &[]).map_err(|error| match error {
             CreateError::Enlist(EnlistError::NoVersion(_)) => AttachError::NoPlugin,
             CreateError::Full(limit) => AttachError::Busy { what: "max_rooms", limit },
@@ -97,18 +124,18 @@ impl Registry {
         }
         let registry = Arc::clone(self);
         let profile = tokio::task::spawn_blocking(move || registry.profiles.get(user)).await.ok().flatten();
-        let uplink = Uplink { room: handle.name, mailbox: handle.mailbox };
+        let uplink = Uplink { room: handle.name, mailbox: handle.mailbox, login };
         let Ok(permit) = uplink.mailbox.clone().reserve_owned().await else {
             return Err(AttachError::Closed { room, why: "it has just been closed".into() });
         };
-        Ok(Place { player, backlog, profile, uplink, permit })
+        Ok(Place { player, backlog, profile, again, uplink, permit })
     }
 
     /// Lets a player sit down; `tell` is a session that has waited for the end of a move. Whether it has heard.
     fn sit(&self, place: Place, tell: Option<&Outbox>) -> (Uplink, bool) {
-        let Place { player, backlog, profile, uplink, permit } = place;
+        let Place { player, backlog, profile, again, uplink, permit } = place;
         let (user, session) = (player.user.0, player.session);
-        let join = || drop(permit.send(Up::Join { player, backlog, profile }));
+        let join = || drop(permit.send(Up::Join { player, backlog, profile, again }));
         let heard = match tell {
             // The room may move the player on at once: the session must hear of this move before it hears of that
             // one, and send nothing there before the room knows the player.
@@ -139,18 +166,31 @@ impl Registry {
         if gone.is_some() && backlog.is_empty() {
             return;
         }
+        let room = match to {
+            Target::Room(name) if self.reaches(&name) => name,
+            Target::Room(_) | Target::Home => Homes::name(self.homes.of(player.user.0)),
+        };
+        if !self.has(&room) {
+            // Another host has it. If the session has ended, what it sent last is nobody's: it left no seat behind.
+            if gone.is_none() {
+                self.release(&player, room, backlog, false);
+            }
+            return;
+        }
         let from = Arc::clone(from);
         let registry = Arc::clone(&self);
         self.tasks.spawn(async move {
             let Player { user, session, outbox } = player.clone();
-            let room = match to {
-                Target::Room(name) if registry.exists(&name) => Some(name),
-                Target::Room(_) | Target::Home => None,
-            };
-            let there = room.is_some();
-            let mut place = registry.place(player.clone(), backlog.clone(), room).await;
-            if there && place.is_err() {
-                place = registry.place(player, backlog, None).await;
+            let login = registry.login_of(user.0);
+            let coming = Coming { player, backlog, login, again: false };
+            let mut place = registry.place(coming.clone(), room.clone()).await;
+            if place.is_err() && !Homes::is_home(&room) {
+                let home = Homes::name(registry.homes.of(user.0));
+                if gone.is_none() && !registry.has(&home) {
+                    registry.release(&coming.player, home, coming.backlog, false);
+                    return;
+                }
+                place = registry.place(coming, home).await;
             }
             match place {
                 Ok(place) => {
@@ -174,6 +214,30 @@ impl Registry {
         });
     }
 
+    /// Whether a room is this host's: it is here, or it is a home room that is ours to open.
+    fn has(&self, room: &str) -> bool {
+        self.homes.number(room).map_or_else(|| self.exists(room), |home| self.homes.owns(home))
+    }
+
+    /// The number of a user's login, as far as it is known here.
+    fn login_of(&self, user: u64) -> u64 {
+        self.users().get(&user).map_or(0, |present| present.login)
+    }
+
+    /// Sends a player's session to another host. Whoever has the user's home room goes on keeping track of the user.
+    pub(in crate::game) fn release(&self, player: &Player, room: String, backlog: Vec<Frames>, again: bool) {
+        let user = player.user.0;
+        let login = self.login_of(user);
+        if !self.homes.owns(self.homes.of(user)) {
+            self.left(user, player.session);
+        } else if let Some(present) = self.users().get_mut(&user) {
+            present.mailbox = None;
+        }
+        let node = room.split_once(AT).map(|(_, node)| node.to_owned());
+        let released = Released { room: Some(room), node, backlog, login, again };
+        player.outbox.signal(Signal::Released(released));
+    }
+
     /// Sends a player who came to a room that is gone to its home room.
     pub(in crate::game) fn send_home(
         self: &Arc<Self>,
@@ -181,7 +245,7 @@ impl Registry {
         backlog: Vec<Frames>,
         from: &Arc<str>,
     ) {
-        if self.is_home(from) {
+        if Homes::is_home(from) {
             player.outbox.close(Close {
                 leave: LeaveReason::Closed,
                 reason: "no_room",

@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::Room;
 use super::seats::Here;
+use crate::game::homes::Homes;
 use crate::game::registry::Registry;
 use crate::link::Up;
 
@@ -18,7 +19,7 @@ impl Room {
     /// Moves everyone out, then ends.
     pub(super) async fn close(&mut self, why: &str, mailbox: &mut mpsc::Receiver<Up>) {
         info!(room = %self.name, why, players = self.seats.len(), "room closed");
-        let home = self.registry.is_home(&self.name);
+        let home = Homes::is_home(&self.name);
         self.seats.clear_out(home, why);
         let deadline = tokio::time::Instant::now() + CLOSING;
         while !self.seats.is_empty() {

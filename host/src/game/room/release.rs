@@ -6,6 +6,7 @@ use tracing::{debug, warn};
 use super::seats::Target;
 use super::{Deferred, Departure, Room};
 use crate::actor::{IN_FLIGHT_MAX, Request};
+use crate::game::homes::Homes;
 use crate::link::{Close, LeaveReason, Push};
 use crate::plugin::{Effect, Input};
 
@@ -39,9 +40,8 @@ impl Room {
                 self.registry.metrics.undelivered.inc_by(missed);
             }
             Effect::Broadcast { users, op, payload } => {
-                let pushes = users.iter().filter_map(|user| self.seats.send(*user, op, payload));
-                let missed = pushes.filter(|push| *push != Push::Queued).count();
-                self.registry.metrics.undelivered.inc_by(missed as u64);
+                let missed = self.seats.send_some(users, op, payload);
+                self.registry.metrics.undelivered.inc_by(missed);
             }
             Effect::Kick { user, reason } => self.kick(user, reason),
             Effect::Transfer { user, room } => self.transfer(user, room),
@@ -50,7 +50,7 @@ impl Room {
                     warn!(room = %self.name, wanted = room, %error, "room not created");
                 }
             }
-            Effect::CloseRoom { reason } if self.registry.is_home(&self.name) => {
+            Effect::CloseRoom { reason } if Homes::is_home(&self.name) => {
                 debug!(room = %self.name, reason, "a home room cannot be closed");
             }
             Effect::CloseRoom { reason } => {
@@ -80,7 +80,7 @@ impl Room {
     }
 
     fn transfer(&mut self, user: u64, room: &str) {
-        if room == &*self.name || !self.registry.exists(room) {
+        if room == &*self.name || !self.registry.reaches(room) {
             debug!(room = %self.name, user, to = room, "no such room to move to");
             self.deferred.push_back(Deferred::Rejoin(user));
         } else if self.seats.start_move(user, Target::Room(room.to_owned())) {

@@ -9,7 +9,7 @@ use hotseat_packet::{code, opcode};
 use super::Departure;
 use crate::actor::Strikes;
 use crate::link::{
-    Close, Frames, FramesBuilder, LeaveReason, Outbox, Player, Push, SessionId, Signal, UserId,
+    Broadcast, Close, Frames, FramesBuilder, LeaveReason, Outbox, Player, Push, SessionId, Signal, UserId,
 };
 
 /// The room's players.
@@ -157,9 +157,22 @@ impl Seats {
 
     /// Sends to everyone who sits here; how many did not get it.
     pub(super) fn send_all(&self, op: u16, payload: &[u8]) -> u64 {
-        let here = self.seats.values().filter(|seat| matches!(seat.place, Place::Here));
-        let missed = here.filter(|seat| seat.outbox.push(op, payload) != Push::Queued).count();
-        missed as u64
+        let mut broadcast = Broadcast::new(op, payload);
+        for seat in self.seats.values().filter(|seat| matches!(seat.place, Place::Here)) {
+            broadcast.to(&seat.outbox);
+        }
+        broadcast.flush()
+    }
+
+    /// Sends to those of `users` who sit here; how many of them did not get it.
+    pub(super) fn send_some(&self, users: &[u64], op: u16, payload: &[u8]) -> u64 {
+        let mut broadcast = Broadcast::new(op, payload);
+        for seat in users.iter().filter_map(|user| self.seats.get(user)) {
+            if matches!(seat.place, Place::Here) {
+                broadcast.to(&seat.outbox);
+            }
+        }
+        broadcast.flush()
     }
 
     /// Tells a player that its message was refused or lost.

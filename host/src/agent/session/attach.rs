@@ -1,0 +1,107 @@
+//! Attach: how a session gets its seat, and another one when it has lost it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotseat_packet::code;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::{Session, Step};
+use crate::agent::ending::End;
+use crate::agent::seat::Seat;
+use crate::link::{AttachError, LeaveReason, Player, Released, SessionId, Uplink, UserId, Wish};
+
+/// How long a seat that came too late is waited for, to leave it again.
+const LATE_SEAT: Duration = Duration::from_secs(60);
+
+/// A seat that is being asked for.
+pub(super) type Attaching = Pin<Box<dyn Future<Output = Result<Uplink, AttachError>> + Send>>;
+
+impl Session {
+    /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
+    pub(super) async fn attach(&mut self, user: UserId) -> Step {
+        if self.flush().is_err() {
+            return Step::End(End::lost());
+        }
+        let mut seat = self.ask(user, Wish::default());
+        let asked = Instant::now();
+        let limit = self.shared.config.attach_timeout;
+        let metrics = &self.shared.metrics.agent;
+        match timeout(limit, &mut seat).await {
+            Ok(Ok(uplink)) => {
+                metrics.attach_seconds.observe(asked.elapsed().as_secs_f64());
+                metrics.logged_in.inc();
+                debug!(session = %self.id, %user, room = %uplink.room, "logged in");
+                self.seat = Some(Seat::new(user, self.id, uplink));
+                // Before anything is taken from the outbox: the client hears of its login first.
+                self.out.logged_in(user);
+                self.input.heard_now();
+                self.resume()
+            }
+            Ok(Err(error)) => Step::End(End::no_seat(&error)),
+            Err(_elapsed) => {
+                self.shared.tasks.spawn(unseat(seat, user, self.id));
+                Step::End(End::login_failed(code::BUSY, format!("no seat within {limit:?}")))
+            }
+        }
+    }
+
+    fn ask(&self, user: UserId, wish: Wish) -> Attaching {
+        let player = Player { user, session: self.id, outbox: Arc::clone(&self.outbox) };
+        let link = self.shared.link.clone();
+        Box::pin(async move { link.attach(player, wish).await })
+    }
+
+    /// The next room is on another host.
+    pub(super) fn released(&mut self, released: Released) {
+        let Released { room, node, backlog, login, again } = released;
+        self.attach_again(Wish { room, node, backlog, login, again });
+    }
+
+    /// The host the player sat at cannot be reached any more; the room may have another one by now.
+    pub(super) fn lost(&mut self) {
+        let Some(seat) = &self.seat else { return };
+        let room = Some(seat.room().to_owned());
+        self.attach_again(Wish { room, login: seat.login(), again: true, ..Wish::default() });
+    }
+
+    fn attach_again(&mut self, wish: Wish) {
+        let Some(seat) = &mut self.seat else { return };
+        seat.lost(Instant::now());
+        let user = seat.user();
+        debug!(session = %self.id, %user, room = wish.room, "looking for another seat");
+        if let Some(older) = self.attaching.replace(self.ask(user, wish)) {
+            self.shared.tasks.spawn(unseat(older, user, self.id));
+        }
+    }
+
+    /// What became of it.
+    pub(super) fn seated_again(&mut self, result: Result<Uplink, AttachError>) -> Step {
+        match (result, &mut self.seat) {
+            (Ok(uplink), Some(seat)) => {
+                debug!(session = %self.id, user = %seat.user(), room = %uplink.room, "seated again");
+                seat.moved(uplink);
+                self.input.heard_now();
+                // What the new room has said already.
+                self.take()
+            }
+            (Ok(_), None) => Step::On,
+            (Err(error), _) => Step::End(End::unseated(&error)),
+        }
+    }
+}
+
+/// Leaves a seat that was given after the session had given up.
+pub(super) async fn unseat(
+    seat: impl Future<Output = Result<Uplink, AttachError>>,
+    user: UserId,
+    session: SessionId,
+) {
+    if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
+        // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
+        let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
+    }
+}

@@ -1,0 +1,15 @@
+//! Cluster: what makes several nodes one host.
+//!
+//! [`node`] says who is there, [`placement`] who has which home room, [`router`] brings an agent's sessions to the
+//! host that has their room: through the queues of [`crate::link`] in this process, through a [`trunk`] to another
+//! one, where a [`terminal`] does what sessions do here.
+
+pub mod metrics;
+pub mod node;
+pub mod placement;
+pub mod router;
+pub mod terminal;
+mod trunk;
+
+/// The version of the link's protocol (`proto/cluster.proto`). Peers of another one are refused.
+pub const LINK_VERSION: u32 = 1;

@@ -1,0 +1,53 @@
+//! Metrics: what the links of a node count.
+
+use prometheus::{IntCounter, IntGauge, Registry};
+
+/// Counters of links and placement. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ClusterMetrics {
+    /// Links open, at either end.
+    pub links: IntGauge,
+    /// Messages sent over links.
+    pub messages: IntCounter,
+    /// Entries in those messages.
+    pub entries: IntCounter,
+    /// Sessions that lost their seat with a link and asked for another one.
+    pub lost_seats: IntCounter,
+    /// Home rooms claimed by this node.
+    pub homes: IntGauge,
+    /// Rooms handed over to other hosts.
+    pub handed_over: IntCounter,
+    /// Rooms taken over from other hosts.
+    pub taken_over: IntCounter,
+    /// Times this node could not prove its lease, and stood still.
+    pub lease_losses: IntCounter,
+}
+
+impl ClusterMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// If a name is taken: a programming error, found by the first test that starts a node.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Self {
+            links: gauge("hotseat_link_open", "Links to other nodes that are open")?,
+            messages: counter("hotseat_link_messages_total", "Messages sent to other nodes over links")?,
+            entries: counter("hotseat_link_entries_total", "Entries in messages sent over links")?,
+            lost_seats: counter("hotseat_link_lost_seats_total", "Sessions that lost their seat with a link")?,
+            homes: gauge("hotseat_cluster_home_rooms", "Home rooms that this node has claimed")?,
+            handed_over: counter("hotseat_cluster_handed_over_total", "Rooms handed over to other nodes")?,
+            taken_over: counter("hotseat_cluster_taken_over_total", "Rooms taken over from other nodes")?,
+            lease_losses: counter("hotseat_cluster_lease_losses_total", "Times the lease could not be proved")?,
+        })
+    }
+}

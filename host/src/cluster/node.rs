@@ -1,0 +1,134 @@
+//! Node: who a node is, as it tells the others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Longest node id, bytes.
+const ID_MAX: usize = 64;
+
+/// Where a node without a configured id keeps the one it made for itself, in its data directory.
+const FILE: &str = "node-id";
+
+/// What stands under `nodes/ID`, as JSON. Fields that a later version adds are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: String,
+    /// What it does.
+    pub roles: Vec<String>,
+    /// Where other nodes reach it.
+    pub grpc: String,
+    /// Where operators reach it.
+    pub admin: String,
+    /// Where clients reach it, if it is an agent.
+    pub listen: Option<String>,
+    /// The version of its program.
+    pub version: String,
+    /// The version of the link it speaks.
+    pub link: u32,
+    /// When it was started, milliseconds since 1970; tells two starts apart.
+    pub started_ms: u64,
+    /// It takes no rooms any more.
+    pub draining: bool,
+    /// Clients connected.
+    pub sessions: u64,
+    /// Rooms open.
+    pub rooms: u64,
+    /// Players in them.
+    pub players: u64,
+    /// Live plugins: digest by name.
+    pub plugins: BTreeMap<String, String>,
+}
+
+impl NodeInfo {
+    /// Reads what stands there.
+    ///
+    /// # Errors
+    /// If it is nothing that a node writes.
+    pub fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// In the form in which it stands there.
+    pub fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether it runs rooms and takes more of them.
+    pub fn takes_rooms(&self) -> bool {
+        !self.draining && self.roles.iter().any(|role| role == "game")
+    }
+}
+
+/// Why a node has no id.
+#[derive(Debug, thiserror::Error)]
+pub enum IdError {
+    /// Not a name.
+    #[error("node_id {0:?}: allowed are 1 to {ID_MAX} of a-z A-Z 0-9 - _ .")]
+    Name(String),
+    /// The file cannot be read or written.
+    #[error("node id file {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// The id of this node: the configured one, or else one that is made once and kept in the data directory.
+///
+/// # Errors
+/// See [`IdError`].
+pub fn id(configured: Option<&str>, data_dir: &Path) -> Result<String, IdError> {
+    if let Some(id) = configured {
+        return check(id);
+    }
+    let path = data_dir.join(FILE);
+    let error = |source| IdError::File { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(kept) => check(kept.trim()),
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
+            let number = getrandom::u64().map_err(|why| error(std::io::Error::other(why.to_string())))?;
+            let id = format!("node-{number:016x}");
+            std::fs::write(&path, format!("{id}\n")).map_err(error)?;
+            Ok(id)
+        }
+        Err(source) => Err(error(source)),
+    }
+}
+
+fn check(id: &str) -> Result<String, IdError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(allowed) {
+        Ok(id.to_owned())
+    } else {
+        Err(IdError::Name(id.chars().take(2 * ID_MAX).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = id(None, dir.path()).unwrap();
+        assert_eq!(id(None, dir.path()).unwrap(), made);
+        assert_eq!(id(Some("game-1"), dir.path()).unwrap(), "game-1");
+        for bad in ["", "a/b", "a b", "a@b", &"x".repeat(65)] {
+            assert!(matches!(id(Some(bad), dir.path()), Err(IdError::Name(_))), "{bad}");
+        }
+        std::fs::write(dir.path().join(FILE), "no/id\n").unwrap();
+        assert!(matches!(id(None, dir.path()), Err(IdError::Name(_))));
+    }
+
+    #[test]
+    fn what_is_no_node_is_refused() {
+        assert!(NodeInfo::read(b"127.0.0.1:1").is_err());
+        assert!(NodeInfo::read(b"{}").is_err());
+    }
+}

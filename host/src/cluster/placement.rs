@@ -1,0 +1,114 @@
+//! Placement: which host has which home room, as far as this node knows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use super::node::NodeInfo;
+use crate::discovery::{Discovery, View};
+
+/// Where the claims on home rooms stand: `rooms/home/7` = the node's id.
+pub const HOMES: &str = "rooms/home/";
+/// Where nodes stand.
+pub const NODES: &str = "nodes/";
+
+/// What is known of rooms and nodes; follows the cluster.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    homes: watch::Receiver<Arc<View>>,
+    nodes: watch::Receiver<Arc<View>>,
+}
+
+impl Placement {
+    /// Follows what `discovery` sees.
+    pub fn new(discovery: &Discovery) -> Self {
+        Self { homes: discovery.watch(HOMES), nodes: discovery.watch(NODES) }
+    }
+
+    /// Who has claimed a home room.
+    pub fn owner(&self, home: u32) -> Option<String> {
+        let view = self.homes.borrow();
+        let entry = view.entries.get(&format!("{HOMES}{home}"))?;
+        String::from_utf8(entry.value.to_vec()).ok()
+    }
+
+    /// All claims: node and revision by room. What is no number is not ours to read.
+    pub fn claims(&self) -> HashMap<u32, (String, u64)> {
+        let view = self.homes.borrow();
+        let claim = |(key, entry): (&String, &crate::discovery::Entry)| {
+            let home = key.strip_prefix(HOMES)?.parse().ok()?;
+            let node = String::from_utf8(entry.value.to_vec()).ok()?;
+            Some((home, (node, entry.revision)))
+        };
+        view.entries.iter().filter_map(claim).collect()
+    }
+
+    /// A node, if it is there.
+    pub fn node(&self, id: &str) -> Option<NodeInfo> {
+        let view = self.nodes.borrow();
+        NodeInfo::read(&view.entries.get(&format!("{NODES}{id}"))?.value).ok()
+    }
+
+    /// All nodes, in the order of their ids.
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let view = self.nodes.borrow();
+        view.entries.values().filter_map(|entry| NodeInfo::read(&entry.value).ok()).collect()
+    }
+
+    /// Whether what is known is up to date.
+    pub fn is_fresh(&self) -> bool {
+        self.homes.borrow().fresh && self.nodes.borrow().fresh
+    }
+
+    /// Completes when something has changed since the last call. Cancel safe.
+    pub async fn changed(&mut self) {
+        let (homes, nodes) = (&mut self.homes, &mut self.nodes);
+        tokio::select! {
+            Ok(()) = homes.changed() => {}
+            Ok(()) = nodes.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// The host that is to have a home room: the one of the highest hash with it (rendezvous hashing), so that a host that
+/// comes or goes moves no more rooms than its own. None without hosts.
+pub fn rendezvous<'a>(home: u32, hosts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let weight = |host: &&str| {
+        let hash = Sha256::new().chain_update(home.to_be_bytes()).chain_update(host).finalize();
+        // Hosts of one weight are told apart by name.
+        (<[u8; 8]>::try_from(&hash[..8]).map(u64::from_be_bytes).unwrap_or(0), (*host).to_owned())
+    };
+    hosts.max_by_key(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTS: [&str; 4] = ["game-1", "game-2", "game-3", "game-4"];
+
+    #[test]
+    fn rooms_are_spread_evenly() {
+        let mut rooms = HashMap::<_, u32>::new();
+        for home in 0..4096 {
+            *rooms.entry(rendezvous(home, HOSTS.into_iter()).unwrap()).or_default() += 1;
+        }
+        for host in HOSTS {
+            // Of 1,024 on average; four standard deviations of a fair draw are 111.
+            assert!((913..1135).contains(&rooms[host]), "{rooms:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_leaves_moves_its_own_rooms_and_no_others() {
+        for home in 0..1000 {
+            let before = rendezvous(home, HOSTS.into_iter()).unwrap();
+            let after = rendezvous(home, HOSTS.into_iter().filter(|host| *host != "game-2")).unwrap();
+            assert!(before == after || before == "game-2", "{home}: {before} to {after}");
+        }
+        assert_eq!(rendezvous(0, std::iter::empty()), None);
+    }
+}

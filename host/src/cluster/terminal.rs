@@ -1,0 +1,222 @@
+//! Terminal: the game host's end of the link to an agent on another node.
+//!
+//! One task a stream takes what the agent sends and hands it to the rooms on the spot; a room that does not keep up is
+//! waited for by its own sessions, not by the stream. What the rooms send gathers in the agent's [`Line`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::LINK_VERSION;
+use super::metrics::ClusterMetrics;
+use crate::link::{
+    AttachError, Frames, LeaveReason, Line, Link, Outbox, Player, Remote, SessionId, Up, UserId, Wish,
+};
+use crate::proto::cluster::down::What as Told;
+use crate::proto::cluster::refused::Why;
+use crate::proto::cluster::up::What;
+use crate::proto::cluster::{self, Down, Hello, Refused, UpBatch, Welcome};
+
+/// Bytes that may wait for an agent; beyond that it is taken for dead. A broadcast to 10,000 players a tick stays far below.
+const LINE_BYTES: usize = 64 << 20;
+
+/// The largest message of an agent. It sends 512 batches of at most 16 KiB at a time, and a few more bytes each.
+pub(super) const UP_MAX: usize = 16 << 20;
+
+/// The game host's side of every link. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Terminal {
+    node: Arc<str>,
+    /// To this host's rooms.
+    rooms: Link,
+    metrics: ClusterMetrics,
+    /// Sessions that one agent may have here.
+    max_sessions: usize,
+}
+
+/// One agent's stream.
+struct Agent {
+    terminal: Terminal,
+    node: String,
+    line: Arc<Line>,
+    sessions: HashMap<u64, Seat>,
+}
+
+/// One session of the agent, as long as it has a seat here or this host keeps track of its user.
+struct Seat {
+    user: UserId,
+    id: SessionId,
+    remote: Arc<Remote>,
+}
+
+impl Terminal {
+    /// The end of a host named `node`, whose rooms `rooms` leads to.
+    pub fn new(node: &str, rooms: Link, metrics: ClusterMetrics, max_sessions: usize) -> Self {
+        Self { node: node.into(), rooms, metrics, max_sessions }
+    }
+
+    /// Serves one agent. The answer begins once its first message has been read.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION` for an agent of another version, `INVALID_ARGUMENT` for what is no message.
+    pub async fn open(
+        self,
+        request: Request<Streaming<Bytes>>,
+    ) -> Result<Response<impl tokio_stream::Stream<Item = Result<Bytes, Status>> + use<>>, Status> {
+        let mut ups = request.into_inner();
+        let first = ups.message().await?.ok_or_else(|| Status::invalid_argument("no hello"))?;
+        let first = read(first)?;
+        let Some(Hello { version, node }) = first.hello else {
+            return Err(Status::invalid_argument("the first message of a link must be a hello"));
+        };
+        if version != LINK_VERSION {
+            warn!(agent = node, version, ours = LINK_VERSION, "agent of another link version refused");
+            let text = format!("link version {version} of agent {node}: this host speaks {LINK_VERSION}");
+            return Err(Status::failed_precondition(text));
+        }
+        let line = Arc::new(Line::new(LINE_BYTES));
+        // It is empty, and takes more than this.
+        let _ = line.welcome(Welcome { version: LINK_VERSION, node: self.node.to_string() });
+        info!(agent = node, "link open");
+        let agent = Agent { terminal: self, node, line: Arc::clone(&line), sessions: HashMap::new() };
+        tokio::spawn(agent.run(ups));
+        let guard = CutOnDrop(line);
+        let downs = futures_util::stream::unfold(guard, async |guard| {
+            let bytes = guard.0.take().await?;
+            Some((Ok(Bytes::from(bytes)), guard))
+        });
+        Ok(Response::new(downs))
+    }
+}
+
+/// The stream to the agent is gone: rooms need not write to it any more.
+struct CutOnDrop(Arc<Line>);
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+fn read(bytes: Bytes) -> Result<UpBatch, Status> {
+    UpBatch::decode(bytes).map_err(|error| Status::invalid_argument(format!("link message: {error}")))
+}
+
+impl Agent {
+    async fn run(mut self, mut ups: Streaming<Bytes>) {
+        self.terminal.metrics.links.inc();
+        let why = loop {
+            match ups.next().await {
+                Some(Ok(bytes)) => match read(bytes) {
+                    Ok(batch) => batch.ups.into_iter().for_each(|up| self.take(up)),
+                    Err(status) => break status.message().to_owned(),
+                },
+                Some(Err(status)) => break status.message().to_owned(),
+                None => break "closed".to_owned(),
+            }
+            if self.line.is_cut() {
+                break "the agent does not read".to_owned();
+            }
+        };
+        self.line.cut();
+        self.terminal.metrics.links.dec();
+        info!(agent = self.node, why, sessions = self.sessions.len(), "link ended");
+        for (_, seat) in self.sessions.drain() {
+            seat.remote.end();
+            let (user, session) = (seat.user, seat.id);
+            seat.remote.up(Up::Leave { user, session, reason: LeaveReason::Lost });
+            self.terminal.rooms.left(user, session).await;
+        }
+    }
+
+    fn take(&mut self, up: cluster::Up) {
+        let number = up.session;
+        match up.what {
+            Some(What::Frames(bytes)) => {
+                let Some(seat) = self.sessions.get(&number) else { return };
+                let Ok(frames) = Frames::read(bytes) else {
+                    warn!(agent = self.node, session = number, "link carried torn frames, dropped");
+                    return;
+                };
+                seat.remote.up(Up::Frames { user: seat.user, session: seat.id, frames });
+            }
+            Some(What::Attach(attach)) => self.attach(number, attach),
+            Some(What::Fence(_)) => {
+                if let Some(seat) = self.sessions.get(&number) {
+                    seat.remote.up(Up::Fence { user: seat.user, session: seat.id });
+                }
+            }
+            Some(What::Leave(reason)) => self.leave(number, reason),
+            None => debug!(agent = self.node, session = number, "link carried a word this host does not know"),
+        }
+    }
+
+    fn attach(&mut self, number: u64, attach: cluster::Attach) {
+        let refuse = |why: Why, text: String| {
+            let what = Some(Told::Refused(Refused { why: why.into(), text }));
+            // A line that is cut ends the stream.
+            let _ = self.line.tell(Down { sessions: vec![number], what });
+        };
+        let cluster::Attach { user, room, backlog, login, again } = attach;
+        if user == 0 {
+            return refuse(Why::Closed, "user 0 is nobody".into());
+        }
+        let backlog: Result<Vec<_>, _> = backlog.into_iter().map(Frames::read).collect();
+        let Ok(backlog) = backlog else { return refuse(Why::Closed, "torn frames".into()) };
+        if self.sessions.len() >= self.terminal.max_sessions && !self.sessions.contains_key(&number) {
+            let limit = self.terminal.max_sessions;
+            return refuse(Why::Busy, format!("max_sessions limit of {limit} reached"));
+        }
+        let line = &self.line;
+        let seat = self.sessions.entry(number).or_insert_with(|| Seat {
+            user: UserId(user),
+            id: SessionId::next(),
+            remote: Arc::new(Remote::new(number, Arc::clone(line))),
+        });
+        let remote = Arc::clone(&seat.remote);
+        let outbox = Arc::new(Outbox::remote(Arc::clone(&remote)));
+        let player = Player { user: UserId(user), session: seat.id, outbox };
+        let wish = Wish { room: (!room.is_empty()).then_some(room), node: None, backlog, login, again };
+        let (rooms, line) = (self.terminal.rooms.clone(), Arc::clone(&self.line));
+        tokio::spawn(async move {
+            match rooms.attach(player, wish).await {
+                Ok(uplink) => {
+                    let login = uplink.login;
+                    remote.seated(uplink, login);
+                }
+                Err(error) => {
+                    let (why, text) = refusal(error);
+                    let what = Some(Told::Refused(Refused { why: why.into(), text }));
+                    let _ = line.tell(Down { sessions: vec![number], what });
+                }
+            }
+        });
+    }
+
+    fn leave(&mut self, number: u64, reason: u32) {
+        let Some(seat) = self.sessions.remove(&number) else { return };
+        seat.remote.end();
+        let (user, session, reason) = (seat.user, seat.id, LeaveReason::from_number(reason));
+        if !seat.remote.up(Up::Leave { user, session, reason }) {
+            let rooms = self.terminal.rooms.clone();
+            tokio::spawn(async move { rooms.left(user, session).await });
+        }
+    }
+}
+
+fn refusal(error: AttachError) -> (Why, String) {
+    match error {
+        AttachError::NoPlugin => (Why::NoPlugin, String::new()),
+        AttachError::Closed { why, .. } => (Why::Closed, why),
+        AttachError::Busy { .. } | AttachError::Refused { .. } => (Why::Busy, error.to_string()),
+        AttachError::Shutdown => (Why::Shutdown, String::new()),
+        AttachError::Elsewhere { room } => (Why::Elsewhere, room),
+        AttachError::Replaced => (Why::Replaced, String::new()),
+        AttachError::Unreachable { node } => (Why::Elsewhere, node),
+    }
+}

@@ -1,0 +1,373 @@
+//! Trunk: the agent's end of the link to a game host on another node.
+//!
+//! Its queue is the mailbox of every session that sits over there. The request stream drains it, up to 512 items a
+//! message; one task takes what comes back and gives it to the sessions' outboxes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::LINK_VERSION;
+use super::metrics::ClusterMetrics;
+use crate::actor::Raw;
+use crate::game::registry::AT;
+use crate::link::{
+    AttachError, Close, Frames, Outbox, Player, Released, SessionId, Signal, Up, Uplink, UserId, Wish,
+};
+use crate::peer::PeerChannel;
+use crate::proto::cluster::down::What;
+use crate::proto::cluster::refused::Why;
+use crate::proto::cluster::up::What as Sent;
+use crate::proto::cluster::{self, DownBatch, Fence, Hello, UpBatch};
+
+/// The method's path.
+pub(super) const PATH: &str = "/hotseat.cluster.v1.Link/Open";
+
+/// Items that may wait for the stream; beyond that sessions wait, and their sockets are not read.
+const QUEUE: usize = 8192;
+
+/// Items a message.
+const BATCH: usize = 512;
+
+/// How long the host may take to answer the hello.
+const WELCOME: Duration = Duration::from_secs(5);
+
+/// The largest message of a host: what may wait for an agent there.
+const DOWN_MAX: usize = 65 << 20;
+
+/// Fields of [`UpBatch`] and [`cluster::Up`].
+const UPS: u32 = 2;
+const SESSION: u32 = 1;
+const FRAMES: u32 = 2;
+
+/// The link to one host.
+#[derive(Debug)]
+pub(super) struct Trunk {
+    node: Arc<str>,
+    ups: mpsc::Sender<Up>,
+    sessions: Arc<Mutex<Sessions>>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    here: HashMap<u64, Seat>,
+    /// The link is no more.
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Seat {
+    outbox: Arc<Outbox>,
+    asking: Option<(Wish, oneshot::Sender<Result<Uplink, AttachError>>)>,
+    /// Frames come from there now; else the host only keeps track of the user.
+    seated: bool,
+}
+
+fn lock(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
+    // Each entry is whole at every step.
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Trunk {
+    /// Opens the link to `node` for the agent `own`.
+    pub(super) fn open(node: Arc<str>, own: &str, channel: PeerChannel, metrics: ClusterMetrics) -> Arc<Self> {
+        let (ups, queue) = mpsc::channel(QUEUE);
+        let trunk = Arc::new(Self { node, ups, sessions: Arc::default() });
+        let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
+        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone() };
+        let pump = Pump {
+            queue,
+            hello: Some(hello),
+            batch: Vec::with_capacity(BATCH),
+            sessions: Arc::clone(&trunk.sessions),
+            metrics,
+        };
+        tokio::spawn(reader.run(channel, pump));
+        trunk
+    }
+
+    /// Whether it can be used.
+    pub(super) fn is_open(&self) -> bool {
+        !lock(&self.sessions).ended
+    }
+
+    /// Sessions that the host knows.
+    pub(super) fn knows(&self, session: SessionId) -> bool {
+        lock(&self.sessions).here.contains_key(&session.0)
+    }
+
+    /// Seats a player over there. Not cancel safe, as [`crate::link::Link::attach`] is not.
+    pub(super) async fn attach(&self, player: Player, mut wish: Wish) -> Result<Uplink, AttachError> {
+        let unreachable = || AttachError::Unreachable { node: self.node.to_string() };
+        if let Some(room) = &mut wish.room
+            && let Some((name, _)) = room.split_once(AT)
+        {
+            *room = name.to_owned();
+        }
+        let (seat, answer) = oneshot::channel();
+        {
+            let mut sessions = lock(&self.sessions);
+            if sessions.ended {
+                return Err(unreachable());
+            }
+            let outbox = Arc::clone(&player.outbox);
+            let asking = Some((wish, seat));
+            sessions.here.insert(player.session.0, Seat { outbox, asking, seated: false });
+        }
+        let join = Up::Join { player, backlog: Vec::new(), profile: None, again: false };
+        self.ups.send(join).await.map_err(|_| unreachable())?;
+        answer.await.map_err(|_| unreachable())?
+    }
+
+    /// The session has ended; the host need not keep track of its user.
+    pub(super) async fn left(&self, user: UserId, session: SessionId) {
+        let reason = crate::link::LeaveReason::Closed;
+        // A link that has ended has told the host already.
+        let _ = self.ups.send(Up::Leave { user, session, reason }).await;
+    }
+
+    fn uplink(&self, seated: cluster::Seated) -> Uplink {
+        let cluster::Seated { room, login } = seated;
+        let room = if crate::game::Homes::is_home(&room) { room } else { format!("{room}{AT}{}", self.node) };
+        Uplink { room: room.into(), mailbox: self.ups.clone(), login }
+    }
+}
+
+/// What the request stream is made of.
+struct Pump {
+    queue: mpsc::Receiver<Up>,
+    hello: Option<Hello>,
+    batch: Vec<Up>,
+    sessions: Arc<Mutex<Sessions>>,
+    metrics: ClusterMetrics,
+}
+
+impl Pump {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(hello) = self.hello.take() {
+            return Some(UpBatch { hello: Some(hello), ups: Vec::new() }.encode_to_vec().into());
+        }
+        let count = self.queue.recv_many(&mut self.batch, BATCH).await;
+        if count == 0 {
+            return None;
+        }
+        self.metrics.messages.inc();
+        self.metrics.entries.inc_by(count as u64);
+        let bytes = self.batch.iter().map(|up| if let Up::Frames { frames, .. } = up { frames.bytes() } else { 0 });
+        let mut out = Vec::with_capacity(bytes.sum::<usize>() + count * 32);
+        for up in self.batch.drain(..) {
+            encode(&self.sessions, up, &mut out);
+        }
+        Some(out.into())
+    }
+}
+
+/// Appends one item to an encoded [`UpBatch`].
+fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
+    let (session, what) = match up {
+        Up::Frames { session, frames, .. } => return encode_frames(session.0, &frames, out),
+        Up::Fence { session, .. } => (session, Sent::Fence(Fence {})),
+        Up::Leave { session, reason, .. } => {
+            lock(sessions).here.remove(&session.0);
+            (session, Sent::Leave(reason as u32))
+        }
+        Up::Join { player, .. } => {
+            let mut sessions = lock(sessions);
+            let seat = sessions.here.get_mut(&player.session.0);
+            let Some((wish, _)) = seat.and_then(|seat| seat.asking.as_mut()) else { return };
+            let copy = |frames: &Frames| Bytes::copy_from_slice(frames.as_bytes());
+            let attach = cluster::Attach {
+                user: player.user.0,
+                room: wish.room.take().unwrap_or_default(),
+                backlog: std::mem::take(&mut wish.backlog).iter().map(copy).collect(),
+                login: wish.login,
+                again: wish.again,
+            };
+            (player.session, Sent::Attach(attach))
+        }
+    };
+    let batch = UpBatch { hello: None, ups: vec![cluster::Up { session: session.0, what: Some(what) }] };
+    batch.encode_raw(out);
+}
+
+fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {
+    let bytes = frames.as_bytes();
+    let id = key_len(SESSION) + encoded_len_varint(session);
+    let up = id + key_len(FRAMES) + encoded_len_varint(bytes.len() as u64) + bytes.len();
+    encode_key(UPS, WireType::LengthDelimited, out);
+    encode_varint(up as u64, out);
+    encode_key(SESSION, WireType::Varint, out);
+    encode_varint(session, out);
+    encode_key(FRAMES, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Takes what the host says.
+struct Reader {
+    trunk: Arc<Trunk>,
+    metrics: ClusterMetrics,
+}
+
+impl Reader {
+    async fn run(self, channel: PeerChannel, pump: Pump) {
+        let node = Arc::clone(&self.trunk.node);
+        let why = match self.connect(channel, pump).await {
+            Ok(downs) => {
+                info!(host = %node, "link open");
+                self.metrics.links.inc();
+                let why = self.read(downs).await;
+                self.metrics.links.dec();
+                why
+            }
+            Err(status) => status.message().to_owned(),
+        };
+        let lost = {
+            let mut sessions = lock(&self.trunk.sessions);
+            sessions.ended = true;
+            std::mem::take(&mut sessions.here)
+        };
+        warn!(host = %node, why, sessions = lost.len(), "link ended");
+        for (_, seat) in lost {
+            match seat.asking {
+                Some((_, asking)) => {
+                    let _ = asking.send(Err(AttachError::Unreachable { node: node.to_string() }));
+                }
+                None if seat.seated => {
+                    self.metrics.lost_seats.inc();
+                    seat.outbox.signal(Signal::Lost);
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn connect(&self, channel: PeerChannel, pump: Pump) -> Result<Streaming<Bytes>, Status> {
+        let ups = futures_util::stream::unfold(pump, async |mut pump| Some((pump.next().await?, pump)));
+        let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(DOWN_MAX);
+        let open = async {
+            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let path = PATH.parse().map_err(|_| Status::internal("path"))?;
+            let mut downs = client.streaming(Request::new(ups), path, Raw).await?.into_inner();
+            let first = downs.message().await?.ok_or_else(|| Status::unavailable("closed"))?;
+            let batch = DownBatch::decode(first).map_err(|error| Status::internal(error.to_string()))?;
+            let welcome = batch.welcome.ok_or_else(|| Status::internal("the host's first word is no welcome"))?;
+            if *welcome.node != *self.trunk.node {
+                let text = format!("{} answers for {}", welcome.node, self.trunk.node);
+                return Err(Status::unavailable(text));
+            }
+            Ok(downs)
+        };
+        let late = |_| Status::unavailable(format!("no welcome within {WELCOME:?}"));
+        tokio::time::timeout(WELCOME, open).await.map_err(late)?
+    }
+
+    async fn read(&self, mut downs: Streaming<Bytes>) -> String {
+        loop {
+            let batch = match downs.message().await {
+                Ok(Some(bytes)) => DownBatch::decode(bytes),
+                Ok(None) => return "closed".to_owned(),
+                Err(status) => return status.message().to_owned(),
+            };
+            let Ok(batch) = batch else { return "a message that cannot be read".to_owned() };
+            let mut sessions = lock(&self.trunk.sessions);
+            for down in batch.downs {
+                for number in &down.sessions {
+                    self.take(&mut sessions, *number, down.what.as_ref());
+                }
+            }
+        }
+    }
+
+    fn take(&self, sessions: &mut Sessions, number: u64, what: Option<&What>) {
+        let Some(seat) = sessions.here.get_mut(&number) else { return };
+        match what {
+            Some(What::Frames(frames)) => {
+                seat.outbox.push_encoded(frames);
+            }
+            Some(What::Seated(seated)) => {
+                seat.seated = true;
+                if let Some((_, asking)) = seat.asking.take() {
+                    // A session that has given up leaves the seat by itself.
+                    let _ = asking.send(Ok(self.trunk.uplink(seated.clone())));
+                }
+            }
+            Some(What::Refused(refused)) => {
+                let Some(seat) = sessions.here.remove(&number) else { return };
+                if let Some((_, asking)) = seat.asking {
+                    let _ = asking.send(Err(self.refused(refused)));
+                }
+                let (ups, session) = (self.trunk.ups.clone(), SessionId(number));
+                let reason = crate::link::LeaveReason::Lost;
+                // The host forgets the session too. A full queue is waited for elsewhere: this task must go on reading.
+                let leave = Up::Leave { user: UserId(0), session, reason };
+                tokio::spawn(async move { ups.send(leave).await });
+            }
+            Some(What::Moving(_)) => drop(seat.outbox.signal(Signal::Moving)),
+            Some(What::Moved(seated)) => {
+                seat.outbox.signal(Signal::Moved(self.trunk.uplink(seated.clone())));
+            }
+            Some(What::Released(released)) => {
+                seat.seated = false;
+                seat.outbox.signal(Signal::Released(read(released)));
+            }
+            Some(What::Close(close)) => seat.outbox.close(Close {
+                leave: crate::link::LeaveReason::from_number(close.leave),
+                reason: reason(&close.reason),
+                code: close.code,
+                text: close.text.clone(),
+            }),
+            Some(What::Pause(_)) => drop(seat.outbox.signal(Signal::Pause)),
+            Some(What::Resume(_)) => drop(seat.outbox.signal(Signal::Resume)),
+            None => debug!(host = %self.trunk.node, number, "link carried a word this agent does not know"),
+        }
+    }
+
+    fn refused(&self, refused: &cluster::Refused) -> AttachError {
+        let text = refused.text.clone();
+        match refused.why() {
+            Why::NoPlugin => AttachError::NoPlugin,
+            Why::Closed | Why::Unspecified => {
+                AttachError::Closed { room: format!("of {}", self.trunk.node), why: text }
+            }
+            Why::Busy => AttachError::Refused { why: text },
+            Why::Shutdown => AttachError::Shutdown,
+            Why::Elsewhere => AttachError::Elsewhere { room: text },
+            Why::Replaced => AttachError::Replaced,
+        }
+    }
+}
+
+fn read(released: &cluster::Released) -> Released {
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Released {
+        room: some(&released.room),
+        node: some(&released.node),
+        // What is torn was sent by nobody.
+        backlog: released.backlog.iter().filter_map(|bytes| Frames::read(bytes.clone()).ok()).collect(),
+        login: released.login,
+        again: released.again,
+    }
+}
+
+/// The words under which closes are counted; metrics have fixed labels.
+fn reason(word: &str) -> &'static str {
+    const KNOWN: [&str; 8] = [
+        "duplicate_login",
+        "kicked",
+        "no_room",
+        "room_closed",
+        "messages_failed",
+        "join_failed",
+        "busy",
+        "moved_by_operator",
+    ];
+    KNOWN.into_iter().find(|known| *known == word).unwrap_or("told")
+}

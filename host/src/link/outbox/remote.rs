@@ -1,0 +1,246 @@
+//! Remote: a session of another node, as rooms of this one see it.
+//!
+//! Downward it writes to its agent's line. Upward it knows the room the player sits in and keeps the order of frames,
+//! fence and leave towards it; a room that does not keep up makes the agent pause this session, and no other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::Push;
+use crate::link::{Close, Line, Signal, Up, Uplink};
+use crate::proto::cluster::down::What;
+use crate::proto::cluster::{self, Down, Moving, Pause, Released, Resume, Seated};
+
+/// Bytes held for a room that does not keep up, above which the agent is asked to pause.
+const PAUSE_AT: usize = 64 * 1024;
+/// Bytes held above which the agent has not paused: what it had sent before it heard is less.
+const HELD_MAX: usize = 4 * 1024 * 1024;
+
+/// One session of an agent on another node.
+#[derive(Debug)]
+pub struct Remote {
+    number: u64,
+    line: Arc<Line>,
+    shut: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    uplink: Option<Uplink>,
+    login: u64,
+    /// What the room has not taken yet.
+    held: VecDeque<Up>,
+    held_bytes: usize,
+    /// A task is bringing `held` to the room.
+    draining: bool,
+    paused: bool,
+    /// Between `Moving` and `Moved`.
+    moving: bool,
+}
+
+impl Remote {
+    /// Session `number` of the agent behind `line`.
+    pub fn new(number: u64, line: Arc<Line>) -> Self {
+        Self { number, line, shut: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is made in one go, so a panic elsewhere leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn push(&self, opcode: u16, payload: &[u8]) -> Push {
+        if self.is_shut() || self.line.frame(&[self.number], opcode, payload).is_err() {
+            return Push::Dropped;
+        }
+        Push::Queued
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
+    }
+
+    /// Nobody is there any more: frames for it are dropped, signals unheard. What it has sent still reaches its room.
+    pub fn end(&self) {
+        self.shut.store(true, Ordering::Relaxed);
+    }
+
+    fn tell(&self, what: What) -> bool {
+        self.line.tell(Down { sessions: vec![self.number], what: Some(what) }).is_ok()
+    }
+
+    /// The player has sat down; frames go there from now on.
+    pub fn seated(&self, uplink: Uplink, login: u64) {
+        let mut state = self.lock();
+        state.login = login;
+        let room = uplink.room.to_string();
+        state.uplink = Some(uplink);
+        self.tell(What::Seated(Seated { room, login }));
+    }
+
+    pub(super) fn signal_after(self: &Arc<Self>, signal: Signal, first: impl FnOnce()) -> bool {
+        let mut state = self.lock();
+        first();
+        if self.is_shut() {
+            return false;
+        }
+        match signal {
+            Signal::Moving => {
+                state.moving = true;
+                self.tell(What::Moving(Moving {}))
+            }
+            Signal::Moved(uplink) => {
+                state.moving = false;
+                // A fence was for the room before.
+                state.held.retain(|up| !matches!(up, Up::Fence { .. }));
+                let (room, login) = (uplink.room.to_string(), state.login);
+                state.uplink = Some(uplink);
+                if !state.held.is_empty() {
+                    self.drain(&mut state);
+                }
+                self.tell(What::Moved(Seated { room, login }))
+            }
+            Signal::Released(released) => {
+                state.uplink = None;
+                state.moving = false;
+                let held = state.held.drain(..).filter_map(|up| match up {
+                    Up::Frames { frames, .. } => Some(frames),
+                    _ => None,
+                });
+                let backlog = released.backlog.iter().cloned().chain(held);
+                let backlog = backlog.map(|frames| bytes::Bytes::copy_from_slice(frames.as_bytes())).collect();
+                state.held_bytes = 0;
+                self.tell(What::Released(Released {
+                    room: released.room.unwrap_or_default(),
+                    node: released.node.unwrap_or_default(),
+                    backlog,
+                    login: state.login,
+                    again: released.again,
+                }))
+            }
+            Signal::Close(close) => {
+                self.shut.store(true, Ordering::Relaxed);
+                self.tell(What::Close(told(close)))
+            }
+            // These go the other way.
+            Signal::Pause | Signal::Resume | Signal::Lost => false,
+        }
+    }
+
+    /// Brings what the agent has sent to the player's room, behind all that came before it. Whether anybody sits there.
+    pub fn up(self: &Arc<Self>, up: Up) -> bool {
+        let mut state = self.lock();
+        let Some(uplink) = &state.uplink else { return false };
+        if !state.held.is_empty() {
+            self.hold(&mut state, up);
+            return true;
+        }
+        match uplink.mailbox.try_send(up) {
+            Ok(()) => {}
+            Err(TrySendError::Full(up)) => {
+                self.hold(&mut state, up);
+                self.drain(&mut state);
+            }
+            Err(TrySendError::Closed(up)) => self.on_closed(&mut state, Some(up)),
+        }
+        true
+    }
+
+    /// The room has ended. One that moves its players out says so; what is held goes to the next one then.
+    fn on_closed(&self, state: &mut State, up: Option<Up>) {
+        if state.moving {
+            if let Some(up @ (Up::Frames { .. } | Up::Leave { .. })) = up {
+                self.hold(state, up);
+            }
+            return;
+        }
+        self.shut.store(true, Ordering::Relaxed);
+        let room = state.uplink.take().map_or_else(|| "?".into(), |uplink| uplink.room);
+        self.tell(What::Close(cluster::Close {
+            leave: crate::link::LeaveReason::Lost as u32,
+            reason: "no_room".into(),
+            code: hotseat_packet::code::NO_ROOM,
+            text: format!("room {room} has ended"),
+        }));
+    }
+
+    fn hold(&self, state: &mut State, up: Up) {
+        if let Up::Frames { frames, .. } = &up {
+            state.held_bytes += frames.bytes();
+        }
+        state.held.push_back(up);
+        if state.held_bytes > PAUSE_AT && !state.paused {
+            state.paused = true;
+            self.tell(What::Pause(Pause {}));
+        }
+        if state.held_bytes > HELD_MAX && !self.is_shut() {
+            self.shut.store(true, Ordering::Relaxed);
+            self.tell(What::Close(cluster::Close {
+                leave: crate::link::LeaveReason::Violation as u32,
+                reason: "busy".into(),
+                code: hotseat_packet::code::BUSY,
+                text: format!("more than {HELD_MAX} bytes wait for the room"),
+            }));
+        }
+    }
+
+    fn drain(self: &Arc<Self>, state: &mut State) {
+        if !state.draining {
+            state.draining = true;
+            tokio::spawn(Arc::clone(self).bring());
+        }
+    }
+
+    /// Brings what is held to the room, at the room's pace.
+    async fn bring(self: Arc<Self>) {
+        loop {
+            let mailbox = match &self.lock().uplink {
+                Some(uplink) => uplink.mailbox.clone(),
+                None => break,
+            };
+            let permit = mailbox.reserve().await;
+            let mut state = self.lock();
+            if !state.uplink.as_ref().is_some_and(|uplink| uplink.mailbox.same_channel(&mailbox)) {
+                // It has moved meanwhile; what is held is for the next room.
+                continue;
+            }
+            let Ok(permit) = permit else {
+                state.held.retain(|up| !matches!(up, Up::Fence { .. }));
+                self.on_closed(&mut state, None);
+                state.draining = false;
+                return;
+            };
+            if let Some(up) = state.held.pop_front() {
+                if let Up::Frames { frames, .. } = &up {
+                    state.held_bytes -= frames.bytes();
+                }
+                permit.send(up);
+            }
+            if state.held.is_empty() {
+                state.draining = false;
+                if std::mem::take(&mut state.paused) {
+                    self.tell(What::Resume(Resume {}));
+                }
+                return;
+            }
+        }
+        self.lock().draining = false;
+    }
+}
+
+fn told(close: Close) -> cluster::Close {
+    let Close { leave, reason, code, text } = close;
+    cluster::Close { leave: leave as u32, reason: reason.to_owned(), code, text }
+}
