@@ -4,10 +4,13 @@
 //! host that has their room: through the queues of [`crate::link`] in this process, through a [`trunk`] to another
 //! one, where a [`terminal`] does what sessions do here.
 
+pub mod handover;
 pub mod metrics;
 pub mod node;
 pub mod placement;
 pub mod router;
+pub mod server;
+pub mod steward;
 pub mod terminal;
 mod trunk;
 

@@ -71,10 +71,7 @@ pub(super) fn plane_bounds(config: &Config) -> service::Bounds {
 }
 
 pub(super) fn bounds(config: &Config) -> registry::Bounds {
-    registry::Bounds {
-        max_rooms: config.max_rooms,
-        room_mailbox: config.room_mailbox,
-    }
+    registry::Bounds { max_rooms: config.max_rooms, room_mailbox: config.room_mailbox }
 }
 
 pub(super) fn agent_config(config: &Config) -> AgentConfig {

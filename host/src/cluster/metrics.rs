@@ -43,11 +43,17 @@ impl ClusterMetrics {
             links: gauge("hotseat_link_open", "Links to other nodes that are open")?,
             messages: counter("hotseat_link_messages_total", "Messages sent to other nodes over links")?,
             entries: counter("hotseat_link_entries_total", "Entries in messages sent over links")?,
-            lost_seats: counter("hotseat_link_lost_seats_total", "Sessions that lost their seat with a link")?,
+            lost_seats: counter(
+                "hotseat_link_lost_seats_total",
+                "Sessions that lost their seat with a link",
+            )?,
             homes: gauge("hotseat_cluster_home_rooms", "Home rooms that this node has claimed")?,
             handed_over: counter("hotseat_cluster_handed_over_total", "Rooms handed over to other nodes")?,
             taken_over: counter("hotseat_cluster_taken_over_total", "Rooms taken over from other nodes")?,
-            lease_losses: counter("hotseat_cluster_lease_losses_total", "Times the lease could not be proved")?,
+            lease_losses: counter(
+                "hotseat_cluster_lease_losses_total",
+                "Times the lease could not be proved",
+            )?,
         })
     }
 }

@@ -106,7 +106,9 @@ impl Router {
             };
             let error = match outcome {
                 Err(
-                    error @ (AttachError::Elsewhere { .. } | AttachError::Unreachable { .. } | AttachError::Shutdown),
+                    error @ (AttachError::Elsewhere { .. }
+                    | AttachError::Unreachable { .. }
+                    | AttachError::Shutdown),
                 ) => error,
                 decided => return decided,
             };
@@ -137,7 +139,9 @@ impl Router {
             Some(room) if let Some(number) = room.strip_prefix("home/") => {
                 self.placement.owner(number.parse().ok()?)
             }
-            Some(room) => Some(room.split_once(AT).map_or_else(|| self.node.to_string(), |(_, node)| node.to_owned())),
+            Some(room) => {
+                Some(room.split_once(AT).map_or_else(|| self.node.to_string(), |(_, node)| node.to_owned()))
+            }
             None => self.placement.owner(home),
         }
     }

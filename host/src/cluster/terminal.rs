@@ -152,7 +152,9 @@ impl Agent {
                 }
             }
             Some(What::Leave(reason)) => self.leave(number, reason),
-            None => debug!(agent = self.node, session = number, "link carried a word this host does not know"),
+            None => {
+                debug!(agent = self.node, session = number, "link carried a word this host does not know")
+            }
         }
     }
 

@@ -77,7 +77,12 @@ fn lock(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
 
 impl Trunk {
     /// Opens the link to `node` for the agent `own`.
-    pub(super) fn open(node: Arc<str>, own: &str, channel: PeerChannel, metrics: ClusterMetrics) -> Arc<Self> {
+    pub(super) fn open(
+        node: Arc<str>,
+        own: &str,
+        channel: PeerChannel,
+        metrics: ClusterMetrics,
+    ) -> Arc<Self> {
         let (ups, queue) = mpsc::channel(QUEUE);
         let trunk = Arc::new(Self { node, ups, sessions: Arc::default() });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
@@ -160,7 +165,8 @@ impl Pump {
         }
         self.metrics.messages.inc();
         self.metrics.entries.inc_by(count as u64);
-        let bytes = self.batch.iter().map(|up| if let Up::Frames { frames, .. } = up { frames.bytes() } else { 0 });
+        let bytes =
+            self.batch.iter().map(|up| if let Up::Frames { frames, .. } = up { frames.bytes() } else { 0 });
         let mut out = Vec::with_capacity(bytes.sum::<usize>() + count * 32);
         for up in self.batch.drain(..) {
             encode(&self.sessions, up, &mut out);
@@ -258,7 +264,8 @@ impl Reader {
             let mut downs = client.streaming(Request::new(ups), path, Raw).await?.into_inner();
             let first = downs.message().await?.ok_or_else(|| Status::unavailable("closed"))?;
             let batch = DownBatch::decode(first).map_err(|error| Status::internal(error.to_string()))?;
-            let welcome = batch.welcome.ok_or_else(|| Status::internal("the host's first word is no welcome"))?;
+            let welcome =
+                batch.welcome.ok_or_else(|| Status::internal("the host's first word is no welcome"))?;
             if *welcome.node != *self.trunk.node {
                 let text = format!("{} answers for {}", welcome.node, self.trunk.node);
                 return Err(Status::unavailable(text));

@@ -72,9 +72,9 @@ impl Homes {
 
     /// Whether this one is ours.
     pub fn owns(&self, home: u32) -> bool {
-        self.owned.as_ref().is_none_or(|owned| {
-            owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&home)
-        })
+        self.owned
+            .as_ref()
+            .is_none_or(|owned| owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&home))
     }
 
     /// It is ours now, by a claim of that revision.
@@ -94,7 +94,8 @@ impl Homes {
 
     /// The claims, by room.
     pub fn claims(&self) -> HashMap<u32, u64> {
-        let claims = |owned: &RwLock<HashMap<_, _>>| owned.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let claims =
+            |owned: &RwLock<HashMap<_, _>>| owned.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.owned.as_ref().map(claims).unwrap_or_default()
     }
 

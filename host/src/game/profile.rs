@@ -5,13 +5,13 @@
 //! later write replaces an earlier one. Each write names the version that it replaces; one that names another version
 //! than the store has is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable as _, TableDefinition};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -144,6 +144,19 @@ impl Profiles {
         }
     }
 
+    /// All documents of the users that `of` picks: user, version, document. Blocks: reads the whole store.
+    pub fn find(&self, of: impl Fn(u64) -> bool) -> Vec<(u64, u64, Arc<[u8]>)> {
+        let mut found: BTreeMap<u64, (u64, Arc<[u8]>)> = BTreeMap::new();
+        if let Err(why) = self.shared.read_all(&of, &mut found) {
+            error!(error = %why, "profiles unreadable");
+        }
+        let state = self.shared.lock();
+        for (user, document) in state.writing.iter().chain(&state.waiting).filter(|(user, _)| of(**user)) {
+            found.insert(*user, (document.version, Arc::clone(&document.bytes)));
+        }
+        found.into_iter().map(|(user, (version, bytes))| (user, version, bytes)).collect()
+    }
+
     /// Replaces a player's document, on disk not before the journal is at `position` there. The ticket says when it has
     /// happened: see [`Self::kept`]. What is there already is put again without harm.
     ///
@@ -218,6 +231,23 @@ impl Shared {
             return Err(redb::Error::Corrupted(format!("document of user {user} without a version")));
         };
         Ok(Some((u64::from_le_bytes(*version), bytes.into())))
+    }
+
+    fn read_all(
+        &self,
+        of: impl Fn(u64) -> bool,
+        found: &mut BTreeMap<u64, (u64, Arc<[u8]>)>,
+    ) -> Result<(), redb::Error> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        for entry in table.iter()? {
+            let (user, value) = entry?;
+            if of(user.value())
+                && let Some((version, bytes)) = value.value().split_first_chunk::<8>()
+            {
+                found.insert(user.value(), (u64::from_le_bytes(*version), bytes.into()));
+            }
+        }
+        Ok(())
     }
 
     fn judge(&self, state: &mut State, put: &Put) -> Judgement {

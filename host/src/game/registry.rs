@@ -1,5 +1,6 @@
 //! Registry: all rooms of this node, who is where, and the seat every login is given.
 
+mod handing;
 mod keeping;
 mod seating;
 
@@ -10,10 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use self::handing::Staged;
+pub use self::handing::{Document, Packed};
 use super::homes::Homes;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
-use super::room::{self, Birth, Opened};
+use super::room::{self, Birth, Errand, Opened};
 use crate::actor::{Crew, EnlistError, ORDERS, Services};
 use crate::journal::Past;
 use crate::link::{Outbox, SessionId, Up};
@@ -45,6 +48,8 @@ pub struct Registry {
     users: Mutex<HashMap<u64, Present>>,
     /// Sessions whose rooms are to let them go, and who waits for that.
     leaving: Mutex<HashMap<SessionId, oneshot::Sender<()>>>,
+    /// Rooms of other hosts that are loaded and wait for their claims.
+    staged: Mutex<HashMap<String, Staged>>,
     tasks: TaskTracker,
 }
 
@@ -53,6 +58,7 @@ pub struct Registry {
 pub(super) struct RoomHandle {
     pub(super) name: Arc<str>,
     pub(super) mailbox: mpsc::Sender<Up>,
+    errands: mpsc::Sender<Errand>,
     opened: Opened,
 }
 
@@ -106,6 +112,7 @@ impl Registry {
             rooms: Mutex::default(),
             users: Mutex::default(),
             leaving: Mutex::default(),
+            staged: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -121,6 +128,10 @@ impl Registry {
 
     fn leaving(&self) -> MutexGuard<'_, HashMap<SessionId, oneshot::Sender<()>>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn staged(&self) -> MutexGuard<'_, HashMap<String, Staged>> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The game's plugin.
@@ -163,7 +174,7 @@ impl Registry {
     }
 
     fn open(self: &Arc<Self>, name: &str, args: &[u8]) -> Result<RoomHandle, CreateError> {
-        self.open_from(name, args, None)
+        self.open_from(name, args, None, None)
     }
 
     fn open_from(
@@ -171,6 +182,7 @@ impl Registry {
         name: &str,
         args: &[u8],
         past: Option<Past>,
+        begin: Option<oneshot::Receiver<bool>>,
     ) -> Result<RoomHandle, CreateError> {
         let mut rooms = self.rooms();
         if let Some(handle) = rooms.get(name) {
@@ -184,9 +196,16 @@ impl Registry {
         let live = self.crew.enlist(&name, orders_sender)?;
         let (mailbox_sender, mailbox) = mpsc::channel(self.bounds.room_mailbox);
         let (opened, opening) = tokio::sync::watch::channel(None);
-        let handle = RoomHandle { name: Arc::clone(&name), mailbox: mailbox_sender, opened: opening };
+        let (errands_sender, errands) = mpsc::channel(1);
+        let handle = RoomHandle {
+            name: Arc::clone(&name),
+            mailbox: mailbox_sender,
+            errands: errands_sender,
+            opened: opening,
+        };
         rooms.insert(name, handle.clone());
-        let birth = Birth { handle: handle.clone(), args: args.into(), live, past, mailbox, orders, opened };
+        let (handle_in, args) = (handle.clone(), args.into());
+        let birth = Birth { handle: handle_in, args, live, past, mailbox, orders, errands, begin, opened };
         self.tasks.spawn(room::run(Arc::clone(self), birth));
         Ok(handle)
     }

@@ -5,6 +5,7 @@
 
 mod birth;
 mod closing;
+mod handing;
 mod puts;
 mod release;
 mod seats;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 pub(super) use self::birth::{Birth, Opened, run};
+use self::handing::ABSENT;
+pub(super) use self::handing::Errand;
 use self::puts::Puts;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
@@ -57,6 +60,8 @@ struct Room {
     /// Players as the gauge knows them.
     counted: i64,
     closing: Option<String>,
+    /// Until when players may come after a room that has come from elsewhere.
+    absent: Option<Instant>,
 }
 
 /// A player is gone by the room's own doing. Each makes the room emptier, so they come to an end.
@@ -92,6 +97,7 @@ impl Room {
             left: Vec::new(),
             counted: 0,
             closing: None,
+            absent: None,
         }
     }
 
@@ -100,7 +106,9 @@ impl Room {
         mut mailbox: mpsc::Receiver<Up>,
         mut orders: mpsc::Receiver<Order>,
         mut answers: mpsc::Receiver<Reply>,
+        mut errands: mpsc::Receiver<Errand>,
     ) {
+        let mut gone = false;
         self.release();
         self.settle(self.now());
         self.write_out();
@@ -126,6 +134,12 @@ impl Room {
                     }
                     let obeyed = self.actor.obey(order);
                     self.check(obeyed);
+                }
+                Some(errand) = errands.recv() => {
+                    gone = self.hand_over(errand, &mut mailbox, &mut answers).await;
+                    if gone {
+                        break;
+                    }
                 }
                 // A host that cannot prove its lease takes nothing in: the room may be another one's by now.
                 () = homes.gate().opened(), if !open => {}
@@ -160,7 +174,9 @@ impl Room {
             self.write_out();
             self.count_players();
         }
-        if self.closing.is_some() {
+        if gone {
+            journal.forget(&self.name);
+        } else if self.closing.is_some() {
             self.puts_kept().await;
             journal.forget(&self.name);
         } else {
@@ -168,7 +184,7 @@ impl Room {
         }
         self.registry.forget(&self.name);
         self.registry.metrics.rooms.dec();
-        match self.closing.take() {
+        match self.closing.take().filter(|_| !gone) {
             Some(why) => self.close(&why, &mut mailbox).await,
             None => mailbox.close(),
         }
@@ -292,11 +308,15 @@ impl Room {
         let ticks = !self.seats.is_empty() || self.ticks.when_empty();
         let tick = if ticks { self.ticks.due() } else { None };
         let timer = self.actor.next_timer();
-        [tick, timer].into_iter().flatten().min()
+        [tick, timer, self.absent].into_iter().flatten().min()
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
+        if self.absent.is_some_and(|until| until <= now) {
+            self.absent = None;
+            self.give_up_absent();
+        }
         let now_ms = self.registry.crew().clock().ms_at(now);
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {

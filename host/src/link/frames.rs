@@ -78,7 +78,8 @@ impl Frames {
         let mut count = 0;
         let mut rest = &*bytes;
         while !rest.is_empty() {
-            let head = rest.first_chunk::<HEAD>().map(|head| usize::from(u16::from_be_bytes([head[0], head[1]])));
+            let head =
+                rest.first_chunk::<HEAD>().map(|head| usize::from(u16::from_be_bytes([head[0], head[1]])));
             let tail = head.and_then(|length| rest.get(HEAD + length..));
             rest = tail.ok_or(TornFrames { bytes: bytes.len() })?;
             count += 1;

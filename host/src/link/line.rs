@@ -153,8 +153,11 @@ mod tests {
         line.frame(&[1, 300, 70_000], 1001, b"hello").unwrap();
         line.tell(Down { sessions: vec![1], what: Some(What::Moving(Moving {})) }).unwrap();
         line.frame(&[2], 7, &vec![9; 60_000]).unwrap();
-        line.tell(Down { sessions: vec![1], what: Some(What::Seated(Seated { room: "a".into(), login: 3 })) })
-            .unwrap();
+        line.tell(Down {
+            sessions: vec![1],
+            what: Some(What::Seated(Seated { room: "a".into(), login: 3 })),
+        })
+        .unwrap();
         let batch = DownBatch::decode(&*line.take().await.unwrap()).unwrap();
         assert_eq!(batch.welcome.unwrap().node, "game");
         let [hello, moving, long, seated] = &batch.downs[..] else { panic!("{:?}", batch.downs.len()) };

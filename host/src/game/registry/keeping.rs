@@ -19,7 +19,7 @@ impl Registry {
         let journal = &self.crew.world().journal;
         let opened = stream::iter(pasts)
             .map(|(name, past)| async move {
-                match self.open_from(&name, &[], Some(past.clone())) {
+                match self.open_from(&name, &[], Some(past.clone()), None) {
                     Ok(handle) => {
                         let mut opened = handle.opened.clone();
                         matches!(opened.wait_for(Option::is_some).await.as_deref(), Ok(Some(Ok(()))))

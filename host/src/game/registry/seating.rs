@@ -13,7 +13,8 @@ use crate::actor::EnlistError;
 use crate::game::homes::Homes;
 use crate::game::room::Target;
 use crate::link::{
-    Ask, Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Released, Signal, Up, Uplink, UserId, Wish,
+    Ask, Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Released, Signal, Up, Uplink,
+    UserId, Wish,
 };
 
 /// How long a login waits for the room of an older session to let go: what that puts last is what the player comes with.
@@ -60,7 +61,8 @@ impl Registry {
         let home = self.homes.of(user);
         let room = wish.room.filter(|room| self.homes.number(room).is_some() || self.exists(room));
         let room = room.unwrap_or_else(|| Homes::name(home));
-        if !self.homes.gate().is_open() || self.homes.number(&room).is_some_and(|home| !self.homes.owns(home)) {
+        if !self.homes.gate().is_open() || self.homes.number(&room).is_some_and(|home| !self.homes.owns(home))
+        {
             return Err(AttachError::Elsewhere { room });
         }
         let login = if wish.login == 0 { self.homes.next_login() } else { wish.login };
@@ -220,7 +222,7 @@ impl Registry {
     }
 
     /// The number of a user's login, as far as it is known here.
-    fn login_of(&self, user: u64) -> u64 {
+    pub(super) fn login_of(&self, user: u64) -> u64 {
         self.users().get(&user).map_or(0, |present| present.login)
     }
 

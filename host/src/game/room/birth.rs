@@ -1,13 +1,14 @@
 //! Birth: a room opens, or comes back from what an earlier process left of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, warn};
 
-use super::Room;
 use super::closing::evict;
-use crate::actor::{IN_FLIGHT_MAX, Live, Order, Sandbox};
+use super::{ABSENT, Errand, Room};
+use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, Sandbox};
 use crate::game::registry::{Registry, RoomHandle};
 use crate::journal::Past;
 use crate::link::{LeaveReason, Up};
@@ -26,12 +27,22 @@ pub(in crate::game) struct Birth {
     pub(in crate::game) past: Option<Past>,
     pub(in crate::game) mailbox: mpsc::Receiver<Up>,
     pub(in crate::game) orders: mpsc::Receiver<Order>,
+    pub(in crate::game) errands: mpsc::Receiver<Errand>,
+    /// It comes from another host, and begins when this says so.
+    pub(in crate::game) begin: Option<oneshot::Receiver<bool>>,
     pub(in crate::game) opened: watch::Sender<Option<Result<(), String>>>,
 }
 
 /// Opens the room and runs it to its end.
 pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
-    let Birth { handle, args, live: Live { version, fallback }, past, mut mailbox, orders, opened } = birth;
+    let Birth { handle, args, live, past, mut mailbox, orders, errands, begin, opened } = birth;
+    let Live { version, fallback } = live;
+    if let (Some(past), Some(begin)) = (&past, begin) {
+        let Some(room) = receive(registry, &handle, &version, past, begin, &opened).await else { return };
+        let (room, answers) = room;
+        room.run(mailbox, orders, answers, errands).await;
+        return;
+    }
     let crew = Arc::clone(registry.crew());
     let env = crew.new_env();
     let open = |version: &Arc<Version>, fallback| {
@@ -58,7 +69,7 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
             }
             // Nobody is seated before the store has been told what the room has put.
             opened.send_replace(Some(Ok(())));
-            room.run(mailbox, orders, answers).await;
+            room.run(mailbox, orders, answers, errands).await;
         }
         Err(error) => {
             warn!(room = %handle.name, version = %version, %error, "room cannot open");
@@ -68,6 +79,39 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
             evict(&registry, &mut mailbox, &handle.name).await;
         }
     }
+}
+
+/// Loads a room that another host hands over, and waits until it is this host's.
+async fn receive(
+    registry: Arc<Registry>,
+    handle: &RoomHandle,
+    version: &Arc<Version>,
+    past: &Past,
+    begin: oneshot::Receiver<bool>,
+    opened: &watch::Sender<Option<Result<(), String>>>,
+) -> Option<(Room, mpsc::Receiver<Reply>)> {
+    let name = &handle.name;
+    let world = registry.crew().world().clone();
+    let restore = || Sandbox::restore(world, version, Arc::clone(name), past);
+    let sandbox = match tokio::task::block_in_place(restore) {
+        Ok(sandbox) => sandbox,
+        Err(why) => {
+            warn!(room = %name, %version, %why, "room of another host cannot be loaded");
+            registry.forget(name);
+            opened.send_replace(Some(Err(why.to_string())));
+            return None;
+        }
+    };
+    opened.send_replace(Some(Ok(())));
+    if !begin.await.unwrap_or(false) {
+        registry.forget(name);
+        return None;
+    }
+    debug!(room = %name, %version, "room has come from another host");
+    let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
+    let mut room = Room::new(registry, Arc::clone(name), sandbox, replies);
+    room.come_back();
+    Some((room, answers))
 }
 
 /// Brings back what an earlier process left. What cannot be brought back is set aside, and the room begins anew.
@@ -90,18 +134,21 @@ fn restore(registry: &Registry, version: &Arc<Version>, name: &Arc<str>, past: &
 }
 
 impl Room {
-    /// A room that has come back: its players are not here any more, and what it waited for will not come.
+    /// A room that has come back: what it waited for will not come. Nor will its players, unless agents on other nodes
+    /// have kept their connections; they are given time then.
     pub(super) fn come_back(&mut self) {
         let now_ms = self.now();
         self.take_documents();
         let members: Vec<u64> = self.actor.sandbox.env().members().iter().copied().collect();
         let calls: Vec<u64> = self.actor.sandbox.env().calls().iter().copied().collect();
-        for user in members {
+        let wait = self.registry.homes.are_shared() && !members.is_empty();
+        self.absent = wait.then(|| Instant::now() + ABSENT);
+        for user in members.into_iter().filter(|_| !wait) {
             self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
             self.settle(now_ms);
         }
         for token in calls {
-            let (status, text) = (tonic::Code::Cancelled as u32, "the node was restarted");
+            let (status, text) = (tonic::Code::Cancelled as u32, "the room was restarted");
             self.deliver(now_ms, &Input::Reply { token, status, body: &[], text });
             self.settle(now_ms);
         }

@@ -62,6 +62,16 @@ impl Seats {
         self.seats.is_empty()
     }
 
+    /// Everybody who has a seat, on the way out or not.
+    pub(super) fn users(&self) -> Vec<u64> {
+        self.seats.keys().copied().collect()
+    }
+
+    /// Whether anybody is on the way out.
+    pub(super) fn any_moving(&self) -> bool {
+        self.seats.values().any(|seat| matches!(seat.place, Place::Moving { .. }))
+    }
+
     /// Whether some session of the user sits here.
     pub(super) fn holds(&self, user: u64) -> bool {
         self.seats.contains_key(&user)

@@ -120,7 +120,8 @@ impl Remote {
                     _ => None,
                 });
                 let backlog = released.backlog.iter().cloned().chain(held);
-                let backlog = backlog.map(|frames| bytes::Bytes::copy_from_slice(frames.as_bytes())).collect();
+                let backlog =
+                    backlog.map(|frames| bytes::Bytes::copy_from_slice(frames.as_bytes())).collect();
                 state.held_bytes = 0;
                 self.tell(What::Released(Released {
                     room: released.room.unwrap_or_default(),

@@ -1,0 +1,208 @@
+//! Hand-over: a home room goes from one host to another, whole.
+//!
+//! The host that has it packs it and sends it; the other one loads it and answers with its lease; then one write in etcd
+//! changes the owner, and at no moment do two hosts take input for it. Whatever fails before that write leaves the room
+//! where it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Request, Response, Status};
+use tracing::{info, warn};
+
+use super::metrics::ClusterMetrics;
+use super::node::NodeInfo;
+use super::placement::HOMES;
+use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
+use crate::game::Homes;
+use crate::game::registry::{Document, Packed, Registry};
+use crate::journal::Past;
+use crate::peer::Dialer;
+use crate::proto::cluster::rooms_client::RoomsClient;
+use crate::proto::cluster::rooms_server::Rooms;
+use crate::proto::cluster::{DropReply, DropRequest, Profile, TakeReply, TakeRequest};
+
+/// The largest message: a room's state, or documents.
+pub const MESSAGE_MAX: usize = (64 << 20) + (64 << 10);
+
+/// Documents go in messages of about so many bytes.
+const DOCUMENTS: usize = 4 << 20;
+
+/// How long the other host may take to load a room.
+const TAKE: Duration = Duration::from_secs(10);
+
+/// Between two looks at who owns a room, when the answer to the write was lost.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Why a room stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// It cannot be packed.
+    #[error("{0}")]
+    Packing(String),
+    /// The other host cannot be reached, or does not take it.
+    #[error("{host}: {why}")]
+    Refused {
+        /// Which host.
+        host: String,
+        /// Its words.
+        why: String,
+    },
+    /// The claim has changed, or cannot be changed.
+    #[error("its claim: {0}")]
+    Claim(String),
+}
+
+/// Brings rooms to other hosts. Cheap to clone.
+#[derive(Clone)]
+pub struct Courier {
+    /// This node.
+    pub node: Arc<str>,
+    /// Claims.
+    pub discovery: Discovery,
+    /// How hosts are reached.
+    pub dialer: Dialer,
+}
+
+impl Courier {
+    /// Hands a home room over, which this host has claimed at `revision`. Not cancel safe: a room whose owner is being
+    /// changed would stand still.
+    ///
+    /// # Errors
+    /// [`HandOverError`]; the room is this host's as before.
+    pub async fn hand_over(
+        &self,
+        registry: &Arc<Registry>,
+        home: u32,
+        revision: u64,
+        to: &NodeInfo,
+    ) -> Result<(), HandOverError> {
+        let refused = |why: String| HandOverError::Refused { host: to.id.clone(), why };
+        let name = Homes::name(home);
+        let channel = self.dialer.open(&to.grpc).map_err(|error| refused(error.to_string()))?;
+        let mut host = RoomsClient::new(channel).max_encoding_message_size(MESSAGE_MAX);
+        let packed = registry.pack(&name).await.map_err(HandOverError::Packing)?;
+        let reader = Arc::clone(registry);
+        let documents = tokio::task::spawn_blocking(move || reader.documents(home)).await.unwrap_or_default();
+        let sent = self.send(&mut host, &name, packed.as_ref(), documents).await;
+        let lease = match sent {
+            Ok(lease) => lease,
+            Err(status) => {
+                let _ = host.drop(DropRequest { room: name }).await;
+                return Err(refused(status.message().to_owned()));
+            }
+        };
+        // From here on the claim says whose the room is.
+        if !self.give(home, revision, &to.id, lease).await? {
+            let _ = host.drop(DropRequest { room: name }).await;
+            return Err(HandOverError::Claim("it was not ours to give".into()));
+        }
+        registry.homes().given_up(home);
+        if let Some(packed) = packed {
+            packed.gone();
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        host: &mut RoomsClient<crate::peer::PeerChannel>,
+        room: &str,
+        packed: Option<&Packed>,
+        documents: Vec<Document>,
+    ) -> Result<i64, Status> {
+        let message = |past: Option<&Past>, profiles: Vec<Profile>| TakeRequest {
+            room: room.to_owned(),
+            from: self.node.to_string(),
+            base: past.map(|past| past.base.clone().into()).unwrap_or_default(),
+            inputs: past.map(|past| past.inputs.clone().into()).unwrap_or_default(),
+            profiles,
+        };
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for Document { user, version, bytes: document } in documents {
+            bytes += document.len();
+            batch.push(Profile { user, version, document: document.to_vec().into() });
+            if bytes > DOCUMENTS {
+                take(host, message(None, std::mem::take(&mut batch))).await?;
+                bytes = 0;
+            }
+        }
+        take(host, message(packed.map(|packed| &packed.past), batch)).await
+    }
+
+    /// Changes the owner. When the answer is lost, looks until it is known.
+    async fn give(&self, home: u32, revision: u64, to: &str, lease: i64) -> Result<bool, HandOverError> {
+        let key = format!("{HOMES}{home}");
+        match self.discovery.replace(&key, revision, to.as_bytes().to_vec(), Hold::Of(lease)).await {
+            Ok(Written::Done(_)) => return Ok(true),
+            Ok(Written::Refused(_)) => return Ok(false),
+            Err(DiscoveryError::Away { why }) => warn!(home, why, "owner of a room not known for the moment"),
+            Err(error) => return Err(HandOverError::Claim(error.to_string())),
+        }
+        loop {
+            match self.discovery.get(&key).await {
+                Ok(Some(entry)) if entry.value == to.as_bytes() => return Ok(true),
+                Ok(Some(entry)) if entry.value == self.node.as_bytes() && entry.revision == revision => {
+                    return Ok(false);
+                }
+                Ok(_) => return Ok(false),
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+async fn take(host: &mut RoomsClient<crate::peer::PeerChannel>, request: TakeRequest) -> Result<i64, Status> {
+    let late = |_| Status::deadline_exceeded(format!("no answer within {TAKE:?}"));
+    let reply = tokio::time::timeout(TAKE, host.take(request)).await.map_err(late)??;
+    Ok(reply.into_inner().lease)
+}
+
+/// The other end: rooms that come here.
+#[derive(Clone)]
+pub struct Receiver {
+    /// The rooms of this host.
+    pub registry: Arc<Registry>,
+    /// This host's lease.
+    pub discovery: Discovery,
+    /// Counters.
+    pub metrics: ClusterMetrics,
+}
+
+#[tonic::async_trait]
+impl Rooms for Receiver {
+    async fn take(&self, request: Request<TakeRequest>) -> Result<Response<TakeReply>, Status> {
+        let TakeRequest { room, from, base, inputs, profiles } = request.into_inner();
+        if self.registry.homes().number(&room).is_none() {
+            return Err(Status::invalid_argument(format!("{room:?} is no home room of this cluster")));
+        }
+        let Lease::Held { id, .. } = *self.discovery.lease().borrow() else {
+            return Err(Status::unavailable("this host holds no lease at present"));
+        };
+        let documents = profiles.into_iter().map(|Profile { user, version, document }| Document {
+            user,
+            version,
+            bytes: document.as_ref().into(),
+        });
+        let documents: Vec<_> = documents.collect();
+        if !documents.is_empty() {
+            let registry = Arc::clone(&self.registry);
+            // What is on disk is looked at.
+            let kept = tokio::task::spawn_blocking(move || registry.keep_documents(documents)).await;
+            kept.map_err(|_| Status::internal("documents could not be kept"))?;
+        }
+        if !base.is_empty() {
+            let past = Past { base: base.to_vec(), inputs: inputs.to_vec() };
+            self.registry.stage(&room, past).await.map_err(Status::failed_precondition)?;
+            self.metrics.taken_over.inc();
+            info!(room, from, "room loaded, waits for its claim");
+        }
+        Ok(Response::new(TakeReply { lease: id }))
+    }
+
+    async fn drop(&self, request: Request<DropRequest>) -> Result<Response<DropReply>, Status> {
+        self.registry.unstage(&request.into_inner().room);
+        Ok(Response::new(DropReply {}))
+    }
+}

@@ -1,0 +1,245 @@
+//! Steward: keeps this host's home rooms: claims those that are to be its own, gives up those that are not, and lets
+//! none move while the lease cannot be proved.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::handover::Courier;
+use super::metrics::ClusterMetrics;
+use super::placement::{HOMES, Placement, rendezvous};
+use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
+use crate::game::Homes;
+use crate::game::registry::Registry;
+use crate::journal::Past;
+
+/// Claims under way at a time.
+const CLAIMS: usize = 16;
+
+/// Between two looks, if nothing happens.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a steward is made of.
+pub struct Steward {
+    /// This node.
+    pub node: String,
+    /// Claims and leases.
+    pub discovery: Discovery,
+    /// Who has what.
+    pub placement: Placement,
+    /// The rooms.
+    pub registry: Arc<Registry>,
+    /// What an earlier process of this node left of home rooms; taken up again where they are claimed again.
+    pub pasts: BTreeMap<String, Past>,
+    /// Brings rooms to other hosts.
+    pub courier: Courier,
+    /// Counters.
+    pub metrics: ClusterMetrics,
+    /// Set once this node is to be empty.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// What became of a claim.
+enum Claim {
+    Ours(u64),
+    Theirs(String),
+    /// Not now.
+    Later,
+}
+
+impl Steward {
+    /// Keeps the rooms until `stop` fires. To be run once the node stands among the others.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut lease = self.discovery.lease();
+        let mut epoch = 0;
+        let mut was_open = true;
+        loop {
+            match *lease.borrow_and_update() {
+                Lease::Held { epoch: now, until, .. } => {
+                    if epoch != now {
+                        if epoch != 0 {
+                            self.claim_again().await;
+                        }
+                        epoch = now;
+                    }
+                    self.homes().gate().open_until(until);
+                }
+                Lease::Lost => self.homes().gate().open_until(Instant::now()),
+            }
+            let open = self.homes().gate().is_open();
+            if was_open && !open && epoch != 0 {
+                self.metrics.lease_losses.inc();
+                warn!("the lease cannot be proved: rooms stand still until it can");
+            } else if open && !was_open {
+                info!("the lease is held: rooms go on");
+            }
+            was_open = open;
+            if open && self.placement.is_fresh() {
+                self.tend().await;
+            }
+            self.metrics.homes.set(i64::try_from(self.homes().claims().len()).unwrap_or(i64::MAX));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = lease.changed() => {}
+                () = self.placement.changed() => {}
+                Ok(()) = self.draining.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    fn homes(&self) -> &Arc<Homes> {
+        self.registry.homes()
+    }
+
+    /// Brings what this host has closer to what it is to have.
+    async fn tend(&mut self) {
+        let nodes = self.placement.nodes();
+        let draining = *self.draining.borrow();
+        let hosts: Vec<&str> = nodes
+            .iter()
+            .filter(|node| node.takes_rooms() && !(draining && node.id == self.node))
+            .map(|node| node.id.as_str())
+            .collect();
+        let claims = self.placement.claims();
+        let mut wanted = Vec::new();
+        let mut leaving = Vec::new();
+        for home in 0..self.homes().count() {
+            let owner = claims.get(&home).map(|(owner, _)| owner.as_str());
+            let to_be = rendezvous(home, hosts.iter().copied());
+            let ours = self.homes().owns(home);
+            match owner {
+                Some(owner) if owner == self.node && !ours => wanted.push(home),
+                Some(owner) if owner != self.node && ours => self.lost(home, owner),
+                Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
+                    leaving.extend(to_be.map(|host| (home, host.to_owned())));
+                }
+                None if to_be == Some(&*self.node) => wanted.push(home),
+                _ => {}
+            }
+        }
+        self.claim_all(wanted).await;
+        for (home, host) in leaving {
+            if !self.homes().gate().is_open() {
+                return;
+            }
+            self.hand_over(home, &host).await;
+        }
+    }
+
+    async fn hand_over(&self, home: u32, host: &str) {
+        let Some(to) = self.placement.node(host) else { return };
+        let Some(revision) = self.homes().claims().get(&home).copied() else { return };
+        match self.courier.hand_over(&self.registry, home, revision, &to).await {
+            Ok(()) => {
+                self.metrics.handed_over.inc();
+                debug!(home, to = host, "home room handed over");
+            }
+            Err(why) => warn!(home, to = host, %why, "home room not handed over, it stays here"),
+        }
+    }
+
+    /// Claims rooms that nobody has, or that were handed to this host.
+    async fn claim_all(&mut self, homes: Vec<u32>) {
+        if homes.is_empty() {
+            return;
+        }
+        let count = homes.len();
+        let claims: Vec<_> = stream::iter(homes)
+            .map(|home| {
+                let (discovery, node) = (&self.discovery, &self.node);
+                async move { (home, claim(discovery, node, home).await) }
+            })
+            .buffer_unordered(CLAIMS)
+            .collect()
+            .await;
+        let mut ours = 0;
+        let mut back = BTreeMap::new();
+        for (home, claim) in claims {
+            let Claim::Ours(revision) = claim else { continue };
+            ours += 1;
+            let name = Homes::name(home);
+            if let Some(past) = self.pasts.remove(&name)
+                && !self.registry.has_staged(&name)
+            {
+                back.insert(name, past);
+            }
+            self.homes().claimed(home, revision);
+            self.registry.open_staged(&Homes::name(home));
+        }
+        if !back.is_empty() {
+            self.registry.restore(back).await;
+        }
+        info!(claimed = ours, of = count, "home rooms claimed");
+    }
+
+    /// A new lease: what was claimed under the one before may be another host's by now.
+    async fn claim_again(&mut self) {
+        let held: HashMap<u32, u64> = self.homes().claims();
+        let claims: Vec<_> = stream::iter(held.into_keys())
+            .map(|home| {
+                let (discovery, node) = (&self.discovery, &self.node);
+                async move {
+                    loop {
+                        match claim(discovery, node, home).await {
+                            Claim::Later if discovery.holds().is_some() => {}
+                            claim => return (home, claim),
+                        }
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            })
+            .buffer_unordered(CLAIMS)
+            .collect()
+            .await;
+        let (mut kept, mut lost) = (0, 0);
+        for (home, claim) in claims {
+            match claim {
+                Claim::Ours(revision) => {
+                    kept += 1;
+                    self.homes().claimed(home, revision);
+                }
+                Claim::Theirs(owner) => {
+                    lost += 1;
+                    self.lost(home, &owner);
+                }
+                Claim::Later => {
+                    lost += 1;
+                    self.lost(home, "nobody");
+                }
+            }
+        }
+        info!(kept, lost, "home rooms claimed again under a new lease");
+    }
+
+    /// Another host has a room that was ours: what stands here is worth nothing any more.
+    fn lost(&self, home: u32, owner: &str) {
+        error!(home, owner, "home room lost to another host; its state here is dropped");
+        self.homes().given_up(home);
+        self.registry.drop_room(&Homes::name(home));
+    }
+}
+
+/// Claims a room, if nobody has it or it was given to `node`.
+async fn claim(discovery: &Discovery, node: &str, home: u32) -> Claim {
+    let key = format!("{HOMES}{home}");
+    let later = |error: DiscoveryError| {
+        debug!(home, %error, "claim not answered");
+        Claim::Later
+    };
+    match discovery.create(&key, node.as_bytes().to_vec(), Hold::Lease).await {
+        Ok(Written::Done(revision)) => Claim::Ours(revision),
+        // Given to us by the host before, under our lease.
+        Ok(Written::Refused(Some(entry))) if entry.value == node.as_bytes() => Claim::Ours(entry.revision),
+        Ok(Written::Refused(Some(entry))) => {
+            Claim::Theirs(String::from_utf8_lossy(&entry.value).into_owned())
+        }
+        Ok(Written::Refused(None)) => Claim::Later,
+        Err(error) => later(error),
+    }
+}

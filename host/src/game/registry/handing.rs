@@ -1,0 +1,157 @@
+//! Handing: rooms that come from other hosts, and rooms that go there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::Registry;
+use crate::game::homes::Homes;
+use crate::game::room::Errand;
+use crate::journal::Past;
+use crate::link::Uplink;
+use crate::plugin::Put;
+
+/// How long a room that is to leave may take to be packed.
+const PACKING: Duration = Duration::from_secs(10);
+
+/// A room that has been loaded and waits for its claim.
+pub(super) struct Staged {
+    begin: oneshot::Sender<bool>,
+    since: Instant,
+}
+
+/// A room that stands still, packed; it goes on here if this is dropped.
+pub struct Packed {
+    /// Its state.
+    pub past: Past,
+    gone: oneshot::Sender<bool>,
+}
+
+impl Packed {
+    /// Another host has it.
+    pub fn gone(self) {
+        // A room whose task has ended is gone all the more.
+        let _ = self.gone.send(true);
+    }
+}
+
+/// A player's document on its way to another host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Whose.
+    pub user: u64,
+    /// Its version.
+    pub version: u64,
+    /// The document.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Registry {
+    /// Loads a room that another host hands over. It stands still until [`Self::open_staged`].
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub async fn stage(self: &Arc<Self>, name: &str, past: Past) -> Result<(), String> {
+        let (begin, begun) = oneshot::channel();
+        if self.exists(name) {
+            return Err(format!("room {name} is here already"));
+        }
+        let handle = self.open_from(name, &[], Some(past), Some(begun)).map_err(|error| error.to_string())?;
+        self.staged().insert(name.to_owned(), Staged { begin, since: Instant::now() });
+        let mut opened = handle.opened.clone();
+        let outcome = opened.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let outcome = outcome.unwrap_or_else(|| Err("it ended while it was loaded".into()));
+        if outcome.is_err() {
+            self.staged().remove(name);
+        }
+        outcome
+    }
+
+    /// Whether a room waits for its claim.
+    pub fn has_staged(&self, name: &str) -> bool {
+        self.staged().contains_key(name)
+    }
+
+    /// Rooms that have waited for their claim for longer than this.
+    pub fn staged_longer(&self, than: Duration) -> Vec<String> {
+        let staged = self.staged();
+        staged.iter().filter(|(_, room)| room.since.elapsed() > than).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A room is this host's: it begins, if it has been waiting.
+    pub fn open_staged(&self, name: &str) {
+        if let Some(Staged { begin, .. }) = self.staged().remove(name) {
+            let _ = begin.send(true);
+        }
+    }
+
+    /// A room will not be this host's: it is forgotten.
+    pub fn unstage(&self, name: &str) {
+        if let Some(Staged { begin, .. }) = self.staged().remove(name) {
+            debug!(room = name, "room that was to come here is forgotten");
+            let _ = begin.send(false);
+        }
+    }
+
+    /// Stops a room and packs its state; `None` if it is not open.
+    ///
+    /// # Errors
+    /// Why it cannot be packed; it goes on.
+    pub async fn pack(&self, name: &str) -> Result<Option<Packed>, String> {
+        let Some(handle) = self.rooms().get(name).cloned() else { return Ok(None) };
+        let (state, packed) = oneshot::channel();
+        let (gone, verdict) = oneshot::channel();
+        let errand = Errand { state: Some(state), gone: verdict };
+        let ended = || format!("room {name} has ended");
+        let pack = async {
+            handle.errands.send(errand).await.map_err(|_| ended())?;
+            packed.await.map_err(|_| ended())?
+        };
+        let past = tokio::time::timeout(PACKING, pack).await;
+        let past = past.unwrap_or_else(|_| Err(format!("room {name} was not packed within {PACKING:?}")))?;
+        Ok(Some(Packed { past, gone }))
+    }
+
+    /// Another host has the room, whatever stands here: its players follow, its state is dropped.
+    pub fn drop_room(&self, name: &str) {
+        let Some(handle) = self.rooms().get(name).cloned() else { return };
+        let (gone, verdict) = oneshot::channel();
+        let errand = Errand { state: None, gone: verdict };
+        let name = name.to_owned();
+        self.tasks.spawn(async move {
+            if handle.errands.send(errand).await.is_ok() && gone.send(true).is_err() {
+                debug!(room = name, "room had ended already");
+            }
+        });
+    }
+
+    /// Where frames for a room of this host go.
+    pub(in crate::game) fn uplink(&self, name: &str, user: u64) -> Option<Uplink> {
+        let login = self.login_of(user);
+        let handle = self.rooms().get(name).cloned()?;
+        Some(Uplink { room: handle.name, mailbox: handle.mailbox, login })
+    }
+
+    /// The documents of all users whose home room this is. Blocks: reads the whole store.
+    pub fn documents(&self, home: u32) -> Vec<Document> {
+        let homes = &self.homes;
+        let found = self.profiles.find(|user| homes.of(user) == home);
+        found.into_iter().map(|(user, version, bytes)| Document { user, version, bytes }).collect()
+    }
+
+    /// Takes documents from another host, unless there are later ones.
+    pub fn keep_documents(&self, documents: Vec<Document>) {
+        for Document { user, version, bytes } in documents {
+            if let Err(conflict) = self.profiles.put(Put { user, base: None, version, bytes }, 0) {
+                warn!(user, %conflict, "profile from another host not taken");
+            }
+        }
+    }
+
+    /// Whether a room may be handed over by that name.
+    pub fn is_home(name: &str) -> bool {
+        Homes::is_home(name)
+    }
+}

@@ -1,0 +1,232 @@
+//! Handing: a room goes to another host with its players, or lets them go there without it.
+//!
+//! Players are fenced off as for any move, but the guest does not hear of it: it is to find them where it goes. If the
+//! other host does not take the room, it goes on here as if nothing had happened.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use super::Room;
+use super::seats::{Here, Target};
+use crate::actor::Reply;
+use crate::journal::Past;
+use crate::link::{Frames, LeaveReason, Player, Signal, Up, Uplink};
+use crate::plugin::Input;
+
+/// How long the sessions may take to fence off. Those that do not are sent along with what has come from them.
+const FENCING: Duration = Duration::from_secs(2);
+
+/// How long service calls under way are waited for. Later ones are answered with status 1 where the room goes.
+const CALLS: Duration = Duration::from_secs(1);
+
+/// How long a player whose room has come from elsewhere may take to come after it.
+pub(super) const ABSENT: Duration = Duration::from_secs(30);
+
+/// What a room is told that is to leave this host.
+#[derive(Debug)]
+pub(in crate::game) struct Errand {
+    /// Where its state goes, all players fenced off; none if nobody wants it.
+    pub(in crate::game) state: Option<oneshot::Sender<Result<Past, String>>>,
+    /// Whether another host has it now. A verdict that never comes is a no.
+    pub(in crate::game) gone: oneshot::Receiver<bool>,
+}
+
+/// Players and whoever has come meanwhile.
+#[derive(Default)]
+struct Aboard {
+    fenced: Vec<(Player, Vec<Frames>)>,
+    came: Vec<(Player, Vec<Frames>)>,
+}
+
+impl Room {
+    /// Does it; true if the room has gone and its task is to end.
+    pub(super) async fn hand_over(
+        &mut self,
+        errand: Errand,
+        mailbox: &mut mpsc::Receiver<Up>,
+        answers: &mut mpsc::Receiver<Reply>,
+    ) -> bool {
+        let Errand { state, gone } = errand;
+        if state.is_some() {
+            self.await_calls(answers).await;
+        }
+        let mut aboard = self.fence_off(mailbox).await;
+        if let Some(state) = state {
+            self.checkpoint();
+            self.write_out();
+            let past = match &self.closing {
+                Some(why) => Err(why.clone()),
+                None => Ok(self.actor.sandbox.past()),
+            };
+            // Who asked has given up: no verdict comes then either.
+            let _ = state.send(past);
+        }
+        let gone = gone.await.unwrap_or(false);
+        if gone {
+            self.depart(aboard, mailbox).await;
+        } else {
+            self.stay(&mut aboard);
+        }
+        gone
+    }
+
+    async fn await_calls(&mut self, answers: &mut mpsc::Receiver<Reply>) {
+        let deadline = Instant::now() + CALLS;
+        while self.in_flight > 0 {
+            match timeout_at(deadline, answers.recv()).await {
+                Ok(Some(reply)) => self.on_reply(&reply),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Stops everybody who sits here, and collects what they have sent.
+    async fn fence_off(&mut self, mailbox: &mut mpsc::Receiver<Up>) -> Aboard {
+        let mut aboard = Aboard::default();
+        let own = Target::Room(self.name.to_string());
+        for user in self.seats.users() {
+            self.seats.start_move(user, own.clone());
+        }
+        let deadline = Instant::now() + FENCING;
+        while self.seats.any_moving() {
+            match timeout_at(deadline, mailbox.recv()).await {
+                Ok(Some(up)) => self.take_aboard(up, &own, &mut aboard),
+                Ok(None) => break,
+                Err(_) => {
+                    warn!(room = %self.name, "players have not stopped in time for their room to move");
+                    break;
+                }
+            }
+        }
+        let now_ms = self.now();
+        for (player, to, backlog) in self.seats.take_all_moving() {
+            if to == own {
+                aboard.fenced.push((player, backlog));
+            } else {
+                self.registry.clone().forward(player, to, backlog, None, &self.name);
+            }
+        }
+        self.settle(now_ms);
+        aboard
+    }
+
+    fn take_aboard(&mut self, up: Up, own: &Target, aboard: &mut Aboard) {
+        match up {
+            Up::Frames { user, session, frames } => match self.seats.here(user.0, session) {
+                Here::Moving(backlog) => frames.iter().for_each(|(op, payload)| backlog.push(op, payload)),
+                Here::Yes | Here::No => self.registry.metrics.stale.inc(),
+            },
+            Up::Fence { user, session } => match self.seats.take_moving(user.0, session) {
+                Some((player, to, backlog)) if to == *own => aboard.fenced.push((player, backlog)),
+                Some((player, to, backlog)) => {
+                    self.registry.metrics.transfers.inc();
+                    self.registry.clone().forward(player, to, backlog, None, &self.name);
+                }
+                None => {}
+            },
+            Up::Leave { user, session, reason } => self.left_aboard(user.0, session, reason, own, aboard),
+            Up::Join { player, backlog, .. } => aboard.came.push((player, backlog)),
+        }
+    }
+
+    /// A session ends while its room is being packed: the guest, which is still here, sees what it sent and its leaving.
+    fn left_aboard(
+        &mut self,
+        user: u64,
+        session: crate::link::SessionId,
+        reason: LeaveReason,
+        own: &Target,
+        aboard: &mut Aboard,
+    ) {
+        let fenced =
+            aboard.fenced.iter().position(|(player, _)| player.user.0 == user && player.session == session);
+        let backlog = match fenced {
+            Some(at) => Some(aboard.fenced.swap_remove(at).1),
+            None => match self.seats.take_moving(user, session) {
+                Some((_, to, backlog)) if to == *own => Some(backlog),
+                Some((player, to, backlog)) => {
+                    self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
+                    None
+                }
+                None => None,
+            },
+        };
+        aboard.came.retain(|(player, _)| player.user.0 != user || player.session != session);
+        if let Some(backlog) = backlog {
+            let now_ms = self.now();
+            for frames in &backlog {
+                for (op, payload) in frames.iter() {
+                    self.deliver(now_ms, &Input::Message { user, op, payload });
+                    self.settle(now_ms);
+                }
+            }
+            self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
+            self.settle(now_ms);
+        }
+        self.left.push((user, session));
+    }
+
+    /// The room has gone; its players follow it.
+    async fn depart(&mut self, aboard: Aboard, mailbox: &mut mpsc::Receiver<Up>) {
+        let Aboard { fenced, came } = aboard;
+        debug!(room = %self.name, players = fenced.len(), "room has gone to another host");
+        for (player, backlog) in fenced.into_iter().chain(came) {
+            self.registry.release(&player, self.name.to_string(), backlog, true);
+        }
+        mailbox.close();
+        while let Some(up) = mailbox.recv().await {
+            match up {
+                Up::Join { player, backlog, .. } => {
+                    self.registry.release(&player, self.name.to_string(), backlog, true);
+                }
+                // The seats are empty: whoever it was has been sent on, and its new room hears of its end from there.
+                Up::Leave { user, session, .. } => self.registry.left(user.0, session),
+                Up::Frames { .. } | Up::Fence { .. } => self.registry.metrics.stale.inc(),
+            }
+        }
+    }
+
+    /// The room stays, and so do its players.
+    fn stay(&mut self, aboard: &mut Aboard) {
+        debug!(room = %self.name, players = aboard.fenced.len(), "room stays");
+        let now_ms = self.now();
+        for (player, backlog) in aboard.fenced.drain(..) {
+            let (user, session) = (player.user.0, player.session);
+            let Some(uplink) = self.registry.uplink(&self.name, user) else { return };
+            let outbox = std::sync::Arc::clone(&player.outbox);
+            self.seats.insert(player);
+            for frames in &backlog {
+                self.on_frames(now_ms, user, session, frames);
+            }
+            let heard = outbox.signal(Signal::Moved(Uplink { ..uplink }));
+            if !heard {
+                self.on_leave(now_ms, user, session, LeaveReason::Lost);
+            }
+        }
+        for (player, backlog) in aboard.came.drain(..) {
+            self.on_join(now_ms, player, &backlog, None, true);
+        }
+        self.write_out();
+    }
+
+    /// Players that a room knows from elsewhere, and who have not come after it in time.
+    pub(super) fn give_up_absent(&mut self) {
+        let now_ms = self.now();
+        let absent: Vec<u64> = self
+            .actor
+            .sandbox
+            .env()
+            .members()
+            .iter()
+            .copied()
+            .filter(|user| !self.seats.holds(*user))
+            .collect();
+        for user in absent {
+            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
+            self.settle(now_ms);
+        }
+    }
+}
