@@ -26,8 +26,8 @@ pub use keeping::keep;
 pub(crate) use order::Order;
 pub(crate) use sandbox::{Outcome, Sandbox, SwapError};
 pub use sandbox::{Replica, Start, World};
+pub use services::{Address, ServiceError, Services};
 pub(crate) use services::{IN_FLIGHT_MAX, Raw, Reply, Request};
-pub use services::{ServiceError, Services};
 pub(crate) use spread::spread;
 pub(crate) use strikes::Strikes;
 

@@ -28,9 +28,10 @@ use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, ProfileError, Profiles};
 use crate::journal::{self, Journal, JournalError, Letters, Past};
 use crate::link;
+use crate::peer::SecurityError;
 use crate::plugin::{Engine, EngineError};
 use crate::service::metrics::ServiceMetrics;
-use crate::service::{self, Plane, PlaneParts, ShardsError};
+use crate::service::{self, Door, Natives, Plane, PlaneParts, ShardsError};
 use crate::snowflake::Generator;
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
@@ -122,6 +123,9 @@ pub enum StartError {
     /// A service address.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// What nodes show each other.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The shards of a service.
     #[error(transparent)]
     Shards(#[from] ShardsError),
@@ -172,6 +176,7 @@ impl App {
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
         let wanted = plugins::wanted(&config)?;
+        let security = settings::security(&config)?;
         let metrics = Arc::new(Metrics::new()?);
         let failed = |error: prometheus::Error| StartError::GameMetrics(error.to_string());
         let actor_metrics = ActorMetrics::register(&metrics.registry).map_err(failed)?;
@@ -190,6 +195,7 @@ impl App {
         let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
         let services = Services::new(
             &settings::services(&config, own, grpc.1),
+            &settings::own_dialer(&config, &security),
             Duration::from_millis(config.service_timeout_ms),
             actor_metrics.service_calls.clone(),
         )?;
@@ -204,7 +210,7 @@ impl App {
         let mut plane = Plane::new(PlaneParts {
             data_dir: data_dir.clone(),
             bounds: settings::plane_bounds(&config),
-            metrics: service_metrics,
+            metrics: service_metrics.clone(),
             services: services.clone(),
         });
         let mut pasts = by_plugin(pasts);
@@ -259,9 +265,15 @@ impl App {
             metrics,
         };
         let crews = plane.crews().cloned().chain([Arc::clone(registry.crew())]).collect();
+        let door = Door {
+            plane: Some(Arc::clone(&plane)),
+            natives: Natives::default(),
+            security,
+            metrics: service_metrics,
+        };
         let mut servers = vec![
             tokio::spawn(admin::serve(admin.0, node, stop.clone())),
-            tokio::spawn(service::serve(grpc.0, Arc::clone(&plane), stop.clone())),
+            tokio::spawn(service::serve(grpc.0, door, stop.clone())),
             tokio::spawn(Arc::clone(&registry).serve(requests)),
             tokio::spawn(keep(Arc::clone(&journal), crews, strangers)),
         ];

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dev;
 pub mod failure;
 pub mod new;
+pub mod peers;
 pub mod plugin;
 mod print_config;
 pub mod replay;

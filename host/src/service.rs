@@ -8,6 +8,7 @@ mod door;
 mod down;
 mod grpc;
 pub mod metrics;
+mod natives;
 mod plane;
 mod reflection;
 mod request;
@@ -15,5 +16,6 @@ mod shard;
 mod stream;
 mod wire;
 
-pub use door::serve;
+pub use door::{Door, serve};
+pub use natives::Natives;
 pub use plane::{Bounds, Plane, PlaneParts, ShardsError};

@@ -27,6 +27,7 @@ mod swap_back;
 // Plugins that serve gRPC.
 mod arena_services;
 mod chats;
+mod peers;
 mod ranks;
 mod served;
 

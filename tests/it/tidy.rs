@@ -122,6 +122,25 @@ fn arrows_of_dependency_point_one_way() {
         ),
         ("config", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
         ("telemetry", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
+        (
+            "peer",
+            &[
+                "actor",
+                "service",
+                "agent",
+                "game",
+                "plugin",
+                "link",
+                "admin",
+                "app",
+                "cli",
+                "bots",
+                "demo",
+                "proto",
+                "config",
+                "telemetry",
+            ],
+        ),
         ("admin", &["agent", "app", "cli", "bots", "demo"]),
         ("app", &["cli", "bots", "demo"]),
         (
@@ -155,7 +174,7 @@ fn the_engine_is_known_to_the_plugin_module_alone() {
 
 #[test]
 fn grpc_is_known_at_the_edges_alone() {
-    let edges = ["admin", "app", "cli", "demo/operator", "proto", "actor/services", "service"]
+    let edges = ["admin", "app", "cli", "demo/operator", "proto", "actor/services", "peer", "service"]
         .map(|edge| format!("host/src/{edge}"));
     let inner: Vec<_> = sources(&["host/src", "sdk/build", "sdk/client", "sdk/guest", "sdk/packet"])
         .into_iter()

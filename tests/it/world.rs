@@ -172,6 +172,11 @@ impl World {
         self.app.addrs().admin.to_string()
     }
 
+    /// Where its services are.
+    pub(crate) fn grpc_addr(&self) -> String {
+        self.app.addrs().grpc.to_string()
+    }
+
     /// A connection to its services.
     pub(crate) async fn channel(&self) -> Channel {
         let url = format!("http://{}", self.app.addrs().grpc);

@@ -9,8 +9,9 @@ use bytes::{Buf, BufMut, Bytes};
 use prometheus::IntCounterVec;
 use tokio::sync::mpsc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request as GrpcRequest, Status};
+
+use crate::peer::{DialError, Dialer, PeerChannel};
 
 /// Calls one room may have under way (`wit/host.wit`).
 pub(crate) const IN_FLIGHT_MAX: usize = 64;
@@ -27,17 +28,25 @@ pub struct Services {
 }
 
 struct Service {
-    instances: Vec<(String, Channel)>,
+    instances: Vec<(String, PeerChannel)>,
     next: AtomicUsize,
 }
 
-/// A service address that is no `http://` URL.
+/// Where an instance of a service is, and what it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A node of this cluster, `HOST:PORT`: it is shown what peers show each other.
+    Peer(String),
+    /// Anybody else's server, `http://HOST:PORT`, as the configuration names it: it is shown nothing.
+    Foreign(String),
+}
+
+/// A service address that cannot be dialled.
 #[derive(Debug, thiserror::Error)]
-#[error("service {name}: {url} is not an http:// URL: {why}")]
+#[error("service {name}: {source}")]
 pub struct ServiceError {
     name: String,
-    url: String,
-    why: String,
+    source: DialError,
 }
 
 /// A guest's call.
@@ -59,25 +68,28 @@ pub(crate) struct Reply {
 }
 
 impl Services {
-    /// Takes a table of names and `http://host:port` URLs. Connects when first called. An instance is named by its
-    /// `host:port`.
+    /// Takes a table of names and where they are; peers are reached by `dialer`. Connects when first called. An instance
+    /// is named by its `host:port`.
     ///
     /// # Errors
-    /// [`ServiceError`] names the first URL that is none.
+    /// [`ServiceError`] names the first address that is none.
     pub fn new(
-        table: &BTreeMap<String, Vec<String>>,
+        table: &BTreeMap<String, Vec<Address>>,
+        dialer: &Dialer,
         timeout: Duration,
         calls: IntCounterVec,
     ) -> Result<Self, ServiceError> {
-        let mut services = BTreeMap::new();
-        for (name, urls) in table {
-            let mut instances = Vec::new();
-            for url in urls {
-                let error = |why: String| ServiceError { name: name.clone(), url: url.clone(), why };
-                let endpoint = Endpoint::from_shared(url.clone()).map_err(|e| error(e.to_string()))?;
-                let authority = endpoint.uri().authority().ok_or_else(|| error("no host".into()))?;
-                instances.push((authority.to_string(), endpoint.connect_timeout(timeout).connect_lazy()));
+        let open = |address: &Address| match address {
+            Address::Peer(addr) => Ok((addr.clone(), dialer.open(addr)?)),
+            Address::Foreign(url) => {
+                let name = url.trim_start_matches("http://").trim_end_matches('/');
+                Ok((name.to_owned(), PeerChannel::foreign(url)?))
             }
+        };
+        let mut services = BTreeMap::new();
+        for (name, addresses) in table {
+            let instances: Result<Vec<_>, _> = addresses.iter().map(open).collect();
+            let instances = instances.map_err(|source| ServiceError { name: name.clone(), source })?;
             services.insert(name.clone(), Service { instances, next: AtomicUsize::new(0) });
         }
         Ok(Self { table: Arc::new(services), timeout, calls })
@@ -113,7 +125,7 @@ impl Services {
         });
     }
 
-    fn pick(&self, service: &str, instance: &str) -> Result<Channel, Status> {
+    fn pick(&self, service: &str, instance: &str) -> Result<PeerChannel, Status> {
         let known = self.table.get(service);
         let known =
             known.ok_or_else(|| Status::unavailable(format!("service {service} is not configured")))?;
@@ -128,7 +140,7 @@ impl Services {
     }
 }
 
-async fn unary(channel: Channel, path: String, body: Bytes) -> Result<Bytes, Status> {
+async fn unary(channel: PeerChannel, path: String, body: Bytes) -> Result<Bytes, Status> {
     let path = path.parse().map_err(|_| Status::invalid_argument("the method is no gRPC path"))?;
     let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_MAX);
     client.ready().await.map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotseat_build::Durability;
+use tracing::warn;
 
 use super::ATTACH_TIMEOUT;
-use crate::actor::World;
+use crate::actor::{Address, World};
 use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable};
 use crate::game::registry;
 use crate::journal::{Journal, Letters};
+use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
 use crate::service;
 use crate::snowflake::Generator;
 
@@ -46,18 +48,57 @@ pub(super) fn services<'a>(
     config: &Config,
     own: impl Iterator<Item = &'a str>,
     grpc: SocketAddr,
-) -> BTreeMap<String, Vec<String>> {
+) -> BTreeMap<String, Vec<Address>> {
     let ip = match grpc.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let here = format!("http://{}", SocketAddr::new(ip, grpc.port()));
-    let mut table = config.service.clone();
+    let here = Address::Peer(SocketAddr::new(ip, grpc.port()).to_string());
+    let foreign = config
+        .service
+        .iter()
+        .map(|(name, urls)| (name.clone(), urls.iter().map(|url| Address::Foreign(url.clone())).collect()));
+    let mut table: BTreeMap<_, Vec<_>> = foreign.collect();
     for plugin in own {
         table.entry(plugin.to_owned()).or_insert_with(|| vec![here.clone()]);
     }
     table
+}
+
+/// What nodes show each other. Says so if this one asks strangers for nothing.
+pub(super) fn security(config: &Config) -> Result<Security, SecurityError> {
+    let [token, ca, cert, key] =
+        [&config.peer_token_file, &config.peer_ca, &config.peer_cert, &config.peer_key].map(Option::as_deref);
+    let security = Security::load(token, TlsFiles::of(ca, cert, key)?)?;
+    if security.is_open() && !config.grpc_listen.ip().is_loopback() {
+        warn!(
+            grpc_listen = %config.grpc_listen,
+            "whoever reaches this address is taken for a node of the cluster: set peer_token_file or peer_ca"
+        );
+    }
+    Ok(security)
+}
+
+/// How this node reaches itself: at an address that its certificate may not be for.
+pub(super) fn own_dialer(config: &Config, security: &Security) -> Dialer {
+    let dialer = security.dialer();
+    match &config.advertise {
+        Some(advertise) => dialer.named(host(advertise)),
+        None => dialer,
+    }
+}
+
+/// The host of `HOST` or `HOST:PORT`.
+fn host(advertise: &str) -> &str {
+    if let Some((host, _)) = advertise.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return host;
+    }
+    match advertise.split_once(':') {
+        // Two colons are in no name: an IPv6 address without brackets.
+        Some((host, port)) if !port.contains(':') => host,
+        _ => advertise,
+    }
 }
 
 pub(super) fn plane_bounds(config: &Config) -> service::Bounds {
@@ -103,5 +144,24 @@ pub(super) fn authenticator(config: &Config) -> Result<Authenticator, KeyError> 
         (Auth::Token, Some(path)) => Authenticator::token_from_file(path),
         (Auth::Token, None) => Authenticator::token(&[]),
         (Auth::Dev, _) => Ok(Authenticator::Dev),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_advertised_address() {
+        for (advertise, found) in [
+            ("game-1", "game-1"),
+            ("game-1:10000", "game-1"),
+            ("10.0.0.1:10000", "10.0.0.1"),
+            ("[fd00::1]:10000", "fd00::1"),
+            ("[fd00::1]", "fd00::1"),
+            ("fd00::1", "fd00::1"),
+        ] {
+            assert_eq!(host(advertise), found);
+        }
     }
 }

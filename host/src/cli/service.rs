@@ -5,12 +5,16 @@ use std::process::ExitCode;
 mod call;
 mod server;
 
+use super::peers::PeerArgs;
+
 /// Show and call the services of a running node
 #[derive(Debug, clap::Args)]
 pub struct ServiceArgs {
     /// The node's gRPC address [default: HOTSEAT_GRPC, else 127.0.0.1:10000]
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     grpc: Option<String>,
+    #[command(flatten)]
+    peers: PeerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,7 +41,7 @@ enum Command {
 /// # Errors
 /// If the node is not there, does not know the method, or its answer is a failure.
 pub async fn run(args: ServiceArgs) -> anyhow::Result<ExitCode> {
-    let mut server = server::Server::connect(args.grpc.as_deref()).await?;
+    let mut server = server::Server::connect(args.grpc.as_deref(), &args.peers.dialer()?).await?;
     match args.command {
         Command::List => call::list(&mut server).await?,
         Command::Call { method, request, take } => call::call(&mut server, &method, &request, take).await?,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::peer::{Security, SecurityError, TlsFiles};
+
 use super::{AUTH_KEY_MIN_BYTES, Auth, Config, ConfigError};
 
 pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Result<(), ConfigError> {
@@ -28,12 +30,52 @@ pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Resu
         );
         return conflict("log", format!("{:?}", config.log), problem);
     }
+    peers(config, sources)?;
     match (config.auth, &config.auth_key) {
         (Auth::Token, None) => {
             conflict("auth", "token".into(), "needs auth_key = FILE, the secret that signs tokens".into())
         }
         (Auth::Token, Some(path)) => secret(path, sources.get("auth_key").map_or("default", String::as_str)),
         (Auth::Dev, _) => Ok(()),
+    }
+}
+
+/// Whether the node can show other nodes what it is to, and check what they show.
+fn peers(config: &Config, sources: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    let [token, ca, cert, key] =
+        [&config.peer_token_file, &config.peer_ca, &config.peer_cert, &config.peer_key].map(Option::as_deref);
+    let loaded = TlsFiles::of(ca, cert, key).and_then(|files| Security::load(token, files));
+    loaded.map(drop).map_err(|error| {
+        let conflict = |key: &'static str, value: Option<&Path>, problem| ConfigError::Conflict {
+            key,
+            value: value.unwrap_or(Path::new("")).display().to_string(),
+            origin: sources.get(key).cloned().unwrap_or_else(|| "default".into()),
+            problem,
+        };
+        match error {
+            SecurityError::Read { key, path, source } => {
+                ConfigError::Unreadable { what: what(key), path, source }
+            }
+            SecurityError::Content { key, path, problem } => conflict(key, Some(&path), problem),
+            SecurityError::Alone { given, missing } => {
+                let value = match given {
+                    "peer_ca" => ca,
+                    "peer_cert" => cert,
+                    _ => key,
+                };
+                let problem = format!("needs {missing} = FILE: peer_ca, peer_cert and peer_key go together");
+                conflict(given, value, problem)
+            }
+        }
+    })
+}
+
+fn what(key: &str) -> &'static str {
+    match key {
+        "peer_token_file" => "the secret of peer_token_file",
+        "peer_ca" => "the certificates of peer_ca",
+        "peer_cert" => "the certificate of peer_cert",
+        _ => "the private key of peer_key",
     }
 }
 

@@ -194,6 +194,35 @@ fn a_secret_is_long_enough_and_never_printed() {
 }
 
 #[test]
+fn what_nodes_show_each_other_is_looked_at_before_anything_runs() {
+    let case = Case::new();
+    let dir = case.dir.path().to_owned();
+    let flag = |case: Case, key: &str, file: &str| case.flag(key, dir.join(file).to_str().unwrap());
+    let case = flag(case, "peer_token_file", "token");
+    assert!(case.error().starts_with("cannot read the secret of peer_token_file"), "{}", case.error());
+    let secret = "0123456789abcdef0123456789abcdef";
+    std::fs::write(dir.join("token"), &secret[1..]).unwrap();
+    let short = case.error();
+    assert!(short.contains("token (flag --peer-token-file) holds 31 bytes: allowed is 32 to"), "{short}");
+    std::fs::write(dir.join("token"), format!("{secret}\n")).unwrap();
+    assert!(!case.load().to_toml().contains(secret));
+
+    let case = flag(case, "peer_cert", "node.pem");
+    let alone = case.error();
+    assert!(alone.contains("node.pem (flag --peer-cert) needs peer_ca = FILE"), "{alone}");
+    let case = flag(case, "peer_ca", "node.ca");
+    assert!(case.error().contains("node.ca (flag --peer-ca) needs peer_key = FILE"), "{}", case.error());
+    let case = flag(case, "peer_key", "node.key");
+    assert!(case.error().starts_with("cannot read the certificates of peer_ca"), "{}", case.error());
+    crate::peer::forge::Ca::new().issue(&dir, "node", &["127.0.0.1"]);
+    case.load();
+    std::fs::write(dir.join("node.key"), secret).unwrap();
+    let broken = case.error();
+    assert!(broken.contains("node.key (flag --peer-key) holds no private key in PEM"), "{broken}");
+    assert!(!broken.contains(secret));
+}
+
+#[test]
 fn what_is_printed_reads_back_the_same() {
     let full = Case::new()
         .file("log = 'info,hotseat=debug'\n[plugin_config.game-logic]\n\"a.b\" = \"one\\ntwo # \\\"three\\\"\"\n")

@@ -17,6 +17,10 @@ pub struct ServiceMetrics {
     pub cut: IntCounter,
     /// Answers and messages that wait for the disk.
     pub held: IntGauge,
+    /// TLS handshakes that came to nothing, by why: `failed`, `timeout`.
+    pub handshakes: IntCounterVec,
+    /// Requests turned away because who sent them has not shown to be a peer, by why: `missing`, `wrong`.
+    pub strangers: IntCounterVec,
 }
 
 impl ServiceMetrics {
@@ -33,6 +37,11 @@ impl ServiceMetrics {
         let requests = Opts::new("hotseat_service_requests_total", "Requests of services, by gRPC status");
         let requests = IntCounterVec::new(requests, &["plugin", "status"])?;
         registry.register(Box::new(requests.clone()))?;
+        let by_why = |name: &str, help: &str| {
+            let counter = IntCounterVec::new(Opts::new(name, help), &["why"])?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
         let cut = IntCounter::new("hotseat_service_streams_cut_total", "Streams whose clients did not read")?;
         registry.register(Box::new(cut.clone()))?;
         Ok(Self {
@@ -42,6 +51,11 @@ impl ServiceMetrics {
             streams: gauge("hotseat_service_streams", "Streams that are open")?,
             cut,
             held: gauge("hotseat_service_held", "Answers and messages that wait for the disk")?,
+            handshakes: by_why(
+                "hotseat_grpc_handshakes_refused_total",
+                "TLS handshakes that came to nothing",
+            )?,
+            strangers: by_why("hotseat_grpc_unauthenticated_total", "Requests of who is no peer")?,
         })
     }
 }

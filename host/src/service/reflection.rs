@@ -10,50 +10,67 @@ use tonic::service::Routes;
 use tower::ServiceExt as _;
 use tracing::warn;
 
+use super::natives::Natives;
 use super::plane::Plane;
 
 /// The reflection service, made anew whenever another version is live.
-#[derive(Default)]
 pub(super) struct Reflection {
+    natives: Vec<&'static str>,
+    descriptors: Option<&'static [u8]>,
     made: Mutex<Option<(Vec<Digest>, Router)>>,
 }
 
+const HEALTH: &str = "grpc.health.v1.Health";
+const V1: &str = "grpc.reflection.v1.ServerReflection";
+const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
 impl Reflection {
+    pub(super) fn new(natives: &Natives) -> Self {
+        Self { natives: natives.names.clone(), descriptors: natives.descriptors, made: Mutex::default() }
+    }
+
     /// Serves one request of a client for either version of the protocol.
-    pub(super) async fn serve(&self, plane: &Plane, request: Request<Body>) -> Response<Body> {
+    pub(super) async fn serve(&self, plane: Option<&Plane>, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.router(plane).oneshot(request).await;
         response
     }
 
-    fn router(&self, plane: &Plane) -> Router {
-        let digests = plane.digests();
+    fn router(&self, plane: Option<&Plane>) -> Router {
+        let digests = plane.map(Plane::digests).unwrap_or_default();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((of, router)) if *of == digests => router.clone(),
             _ => {
-                let router = make(plane);
+                let router = self.make(plane);
                 *made = Some((digests, router.clone()));
                 router
             }
         }
     }
-}
 
-fn make(plane: &Plane) -> Router {
-    let versions = plane.versions();
-    let builder = || {
-        let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        versions.iter().fold(builder, |builder, version| {
-            builder.register_encoded_file_descriptor_set(version.descriptors())
-        })
-    };
-    match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => Routes::new(v1).add_service(v1alpha).into_axum_router(),
-        // Two plugins may bring different files of one name.
-        (Err(error), _) | (_, Err(error)) => {
-            warn!(%error, "no reflection: the plugins' protocols do not go together");
-            Router::new()
+    fn make(&self, plane: Option<&Plane>) -> Router {
+        let versions = plane.map(Plane::versions).unwrap_or_default();
+        let builder = |itself: &str| {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name(HEALTH)
+                .with_service_name(itself);
+            let builder = self.natives.iter().fold(builder, |builder, name| builder.with_service_name(*name));
+            let builder = versions.iter().fold(builder, |builder, version| {
+                let builder = builder.register_encoded_file_descriptor_set(version.descriptors());
+                version.services().iter().fold(builder, |builder, name| builder.with_service_name(name))
+            });
+            self.descriptors
+                .into_iter()
+                .fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+        };
+        match (builder(V1).build_v1(), builder(V1ALPHA).build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => Routes::new(v1).add_service(v1alpha).into_axum_router(),
+            // Two plugins may bring different files of one name.
+            (Err(error), _) | (_, Err(error)) => {
+                warn!(%error, "no reflection: the plugins' protocols do not go together");
+                Router::new()
+            }
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Server: a gRPC server, and what it says of itself by reflection.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorProto;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -14,32 +12,35 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::cli::failure::Failure;
+use crate::peer::{ConnectError, Dialer, PeerChannel};
 
 const DEFAULT: &str = "127.0.0.1:10000";
 const VARIABLE: &str = "HOTSEAT_GRPC";
-/// A node on the other side of the world answers a connection in well under this.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// A server that is there.
 pub(super) struct Server {
     address: String,
-    pub(super) channel: Channel,
+    pub(super) channel: PeerChannel,
 }
 
 impl Server {
     /// Connects to `flag`, else to `HOTSEAT_GRPC`, else to the default address of this machine.
-    pub(super) async fn connect(flag: Option<&str>) -> Result<Self, Failure> {
+    pub(super) async fn connect(flag: Option<&str>, dialer: &Dialer) -> Result<Self, Failure> {
         let variable = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
         let address = flag.map(str::to_owned).or(variable).unwrap_or_else(|| DEFAULT.to_owned());
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
-            Failure::new(format!("grpc = {address}: allowed is an address such as {DEFAULT}")).cause(error)
-        })?;
-        let channel = endpoint.connect_timeout(CONNECT).connect().await.map_err(|_| {
-            Failure::new(format!("no node answers at {address}")).next(
-                "is a node running? start one with `hotseat run`, or name its gRPC address with --grpc ADDR:PORT",
-            )
-        })?;
-        Ok(Self { address, channel })
+        match dialer.connect(&address).await {
+            Ok(channel) => Ok(Self { address, channel }),
+            Err(ConnectError::Address(error)) => {
+                Err(Failure::new(format!("grpc = {address}: allowed is an address such as {DEFAULT}"))
+                    .cause(error))
+            }
+            Err(error @ ConnectError::Away { .. }) => {
+                Err(Failure::new(format!("no node answers at {address}")).cause(error).next(
+                    "is a node running? start one with `hotseat run`, or name its gRPC address with \
+                     --grpc ADDR:PORT",
+                ))
+            }
+        }
     }
 
     /// The names of all services.
@@ -106,8 +107,15 @@ impl Server {
                     "`hotseat service list` shows what is served, `hotseat plugin list` which plugins run",
                 );
         }
-        Failure::new(format!("{} does not tell what it serves: {}", self.address, status.message()))
-            .next("a node logs its gRPC address when it starts; the default is 127.0.0.1:10000")
+        let failure =
+            Failure::new(format!("{} does not tell what it serves: {}", self.address, status.message()));
+        if status.code() == Code::Unauthenticated {
+            return failure.next("name the cluster's secret with --peer-token-file FILE");
+        }
+        failure.next(
+            "a node logs its gRPC address when it starts, the default is 127.0.0.1:10000; one that wants \
+             certificates is called with --peer-ca, --peer-cert and --peer-key",
+        )
     }
 
     fn odd(&self) -> Failure {
