@@ -8,14 +8,16 @@
 //! `cargo bench -p hotseat --bench frame_path -- [--clients 64,256,1000] [--seconds 4] [--runs 3]`
 
 mod load;
+#[path = "support/node.rs"]
+mod node;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use load::{Kind, Round};
+use node::{Node, median, option};
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -36,7 +38,7 @@ fn main() -> Result<()> {
             for _ in 0..runs {
                 rounds.push(measure(path, clients, seconds)?);
             }
-            let round = median(rounds);
+            let round = median(rounds, Round::cpu_per_million)?;
             if let Path::Floor = path {
                 floor = round.cpu_per_million();
             }
@@ -53,16 +55,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn option<'a>(args: &'a [String], name: &str, default: &'a str) -> &'a str {
-    let at = args.iter().position(|arg| arg == name);
-    at.and_then(|at| args.get(at + 1)).map_or(default, String::as_str)
-}
-
-fn median(mut rounds: Vec<Round>) -> Round {
-    rounds.sort_by(|a, b| a.cpu_per_million().total_cmp(&b.cpu_per_million()));
-    rounds.swap_remove(rounds.len() / 2)
 }
 
 #[derive(Clone, Copy)]
@@ -83,68 +75,36 @@ impl Path {
 }
 
 fn measure(path: Path, clients: usize, time: Duration) -> Result<Round> {
-    let server = match path {
-        Path::Floor => Server::floor()?,
-        Path::Heartbeat | Path::Ping => Server::node()?,
-    };
     let kind = match path {
-        Path::Floor => Kind::Bare,
+        Path::Floor => {
+            let floor = Floor::start()?;
+            return load::drive(floor.addr.parse()?, floor.child.id(), Kind::Bare, clients, time);
+        }
         Path::Heartbeat => Kind::Heartbeat,
         Path::Ping => Kind::Ping,
     };
-    load::drive(server.addr.parse()?, server.child.id(), kind, clients, time)
+    let node = Node::start(&["game-logic"], &[])?;
+    load::drive(node.address("clients")?.parse()?, node.pid(), kind, clients, time)
 }
 
-/// A server process; ended with this.
-struct Server {
+/// The floor's process; ended with this.
+struct Floor {
     child: Child,
     addr: String,
-    _data: Option<tempfile::TempDir>,
 }
 
-impl Server {
-    fn floor() -> Result<Self> {
+impl Floor {
+    fn start() -> Result<Self> {
         let mut child =
             Command::new(std::env::current_exe()?).arg("--floor-server").stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut addr = String::new();
         BufReader::new(stdout).read_line(&mut addr)?;
-        Ok(Self { child, addr: addr.trim().to_owned(), _data: None })
-    }
-
-    fn node() -> Result<Self> {
-        let binary = PathBuf::from(env!("CARGO_BIN_EXE_hotseat"));
-        let plugin =
-            binary.parent().context("the binary is in a directory")?.join("../plugins/game-logic.wasm");
-        if !plugin.is_file() {
-            bail!("{} is not there: run `cargo xtask build`", plugin.display());
-        }
-        let data = tempfile::tempdir()?;
-        let any = "127.0.0.1:0";
-        let mut child = Command::new(&binary)
-            .args(["run", "--listen", any, "--grpc-listen", any, "--admin-listen", any])
-            .args(["--limits", "off", "--log-format", "json"])
-            .arg("--data-dir")
-            .arg(data.path())
-            .arg("--plugin")
-            .arg(format!("game-logic={}", plugin.display()))
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = BufReader::new(child.stderr.take().context("stderr is piped")?);
-        let mut lines = stderr.lines();
-        let addr = loop {
-            let line = lines.next().context("the node ended before it listened")??;
-            let event: serde_json::Value = serde_json::from_str(&line)?;
-            if event["what"] == "clients" {
-                break event["address"].as_str().context("an address")?.to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, addr, _data: Some(data) })
+        Ok(Self { child, addr: addr.trim().to_owned() })
     }
 }
 
-impl Drop for Server {
+impl Drop for Floor {
     fn drop(&mut self) {
         // It holds nothing worth a graceful end.
         let _ = self.child.kill();

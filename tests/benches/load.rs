@@ -10,6 +10,8 @@ use hotseat_packet::{LOGIN_DEVICE, Message, UserLoginInfo, encode_up, opcode};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::node::cpu_of;
+
 pub(crate) mod floor;
 
 /// What a client sends over and over.
@@ -173,14 +175,4 @@ impl Client {
             }
         }
     }
-}
-
-/// Processor time of a process so far, user and system.
-fn cpu_of(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in brackets that may hold blanks; the 14th and 15th are ticks of 10 ms.
-    let fields = stat.rsplit_once(')').context("a process's stat line")?.1;
-    let ticks: Vec<u64> =
-        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
 }

@@ -5,11 +5,12 @@
 //! requests, journal and all. The floor is the health service behind the same listener, which no plugin takes part in.
 //! Then one message to many subscribers: how long until the last one has it, and the node's processor time for it.
 //!
-//! `cargo bench -p hotseat --bench services -- [--seconds 3] [--concurrency 256] [--members 1000,100000] [--subscribers 10000]`
+//! `cargo bench -p hotseat --bench services -- [--runs 3] [--seconds 3] [--concurrency 256] [--members 1000,100000] [--subscribers 10000]`
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+#[path = "support/node.rs"]
+mod node;
+
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use futures_util::StreamExt as _;
 use hdrhistogram::Histogram;
 use hotseat_services::chat::{ChatServiceClient, Consumer, Id, Message, NEW_ONLY};
 use hotseat_services::rank::{Change, Changes, Range, RankingServiceClient, Users};
+use node::{Node, cpu_of, median, option};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
@@ -30,22 +32,30 @@ const CONNECTIONS: usize = 4;
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let time = Duration::from_secs_f64(option(&args, "--seconds", "3").parse()?);
-    let concurrency: usize = option(&args, "--concurrency", "256").parse()?;
     let members = option(&args, "--members", "1000,100000").split(',').map(str::parse);
     let members: Vec<i64> = members.collect::<Result<_, _>>()?;
+    let load = Load {
+        runs: option(&args, "--runs", "3").parse()?,
+        concurrency: option(&args, "--concurrency", "256").parse()?,
+        time: Duration::from_secs_f64(option(&args, "--seconds", "3").parse()?),
+    };
     let subscribers: usize = option(&args, "--subscribers", "10000").parse()?;
 
-    let node = Node::start()?;
+    let node = Node::start(&["game-logic", "rank", "chat"], &["--plugin-config=chat.messages_per_minute=0"])?;
     let mut out = std::io::stdout();
-    writeln!(out, "{concurrency} requests under way\n")?;
-    writeln!(out, "{:<34} {:>8} {:>8} {:>8} {:>8}", "", "CPU s/M", "k/s", "p50 ms", "p99 ms")?;
-    let mut show = |what: &str, round: Round| {
-        let Round { cpu_per_million, per_second, p50_ms, p99_ms } = round;
+    writeln!(out, "{} requests under way; medians of {} runs\n", load.concurrency, load.runs)?;
+    writeln!(out, "| request | CPU s/M | rate | p50 | p99 |\n|---|---|---|---|---|")?;
+    let mut show = |what: &str, rounds: Vec<Round>| {
+        let Round { cpu_per_million, per_second, p50_ms, p99_ms } =
+            median(rounds, |round| round.cpu_per_million)?;
         let per_second = per_second / 1000.0;
-        writeln!(out, "{what:<34} {cpu_per_million:>8.1} {per_second:>8.1} {p50_ms:>8.2} {p99_ms:>8.2}")
+        writeln!(
+            out,
+            "| {what} | {cpu_per_million:.1} | {per_second:.1} k/s | {p50_ms:.1} ms | {p99_ms:.1} ms |"
+        )?;
+        anyhow::Ok(())
     };
-    let floor = drive(&node, concurrency, time, |channel, _| async move {
+    let floor = drive(&node, load, |channel, _| async move {
         let request = HealthCheckRequest { service: String::new() };
         HealthClient::new(channel).check(request).await.is_ok()
     });
@@ -53,37 +63,32 @@ async fn main() -> Result<()> {
     for members in members {
         let set_id = u64::try_from(members)?;
         fill(&node, set_id, members).await?;
-        let change = drive(&node, concurrency, time, move |channel, seed| async move {
+        let change = drive(&node, load, move |channel, seed| async move {
             let change = Change { user_id: mixed(seed, members), score: mixed(!seed, 1 << 40), set_id };
             RankingServiceClient::new(channel).rank_change(change).await.is_ok()
         });
         show(&format!("RankChange, {members} members"), change.await?)?;
-        let top = drive(&node, concurrency, time, move |channel, _| async move {
+        let top = drive(&node, load, move |channel, _| async move {
             let range = Range { a: 1, b: 100, set_id, season: 0 };
             RankingServiceClient::new(channel).query_rank_range(range).await.is_ok()
         });
         show(&format!("top 100, {members} members"), top.await?)?;
-        let rank = drive(&node, concurrency, time, move |channel, seed| async move {
+        let rank = drive(&node, load, move |channel, seed| async move {
             let users = Users { user_ids: vec![mixed(seed, members)], set_id, season: 0 };
             RankingServiceClient::new(channel).query_users(users).await.is_ok()
         });
         show(&format!("rank of a user, {members} members"), rank.await?)?;
     }
-    let mut chat = ChatServiceClient::new(node.channel().await?);
+    let mut chat = ChatServiceClient::new(connect(&node).await?);
     for id in 0..64 {
         chat.reg(Id { id }).await?;
     }
-    let send = drive(&node, concurrency, time, |channel, seed| async move {
+    let send = drive(&node, load, |channel, seed| async move {
         let message = Message { id: seed % 64, body: vec![b'x'; 64], ..Message::default() };
         ChatServiceClient::new(channel).send(message).await.is_ok()
     });
     show("chat Send, 64 bytes", send.await?)?;
-    fan_out(&node, subscribers).await
-}
-
-fn option<'a>(args: &'a [String], name: &str, default: &'a str) -> &'a str {
-    let at = args.iter().position(|arg| arg == name);
-    at.and_then(|at| args.get(at + 1)).map_or(default, String::as_str)
+    fan_out(&node, load.runs, subscribers).await
 }
 
 /// SplitMix64's output function: a number below `bound` that looks random.
@@ -94,7 +99,7 @@ fn mixed(seed: u64, bound: i64) -> i64 {
 }
 
 async fn fill(node: &Node, set_id: u64, members: i64) -> Result<()> {
-    let mut rank = RankingServiceClient::new(node.channel().await?);
+    let mut rank = RankingServiceClient::new(connect(node).await?);
     let all: Vec<i64> = (0..members).collect();
     for user_ids in all.chunks(5000) {
         let scores = user_ids.iter().map(|user| mixed(user.cast_unsigned(), 1 << 40)).collect();
@@ -110,11 +115,35 @@ struct Round {
     p99_ms: f64,
 }
 
-/// Keeps `concurrency` requests under way for a while, after a quarter of the time to warm up.
+/// How much is asked.
+#[derive(Clone, Copy)]
+struct Load {
+    runs: usize,
+    concurrency: usize,
+    /// Of a run.
+    time: Duration,
+}
+
+/// Runs of one kind of request, one after another.
 async fn drive<F>(
     node: &Node,
-    concurrency: usize,
-    time: Duration,
+    load: Load,
+    ask: impl Fn(Channel, u64) -> F + Clone + Send + 'static,
+) -> Result<Vec<Round>>
+where
+    F: Future<Output = bool> + Send,
+{
+    let mut rounds = Vec::new();
+    for _ in 0..load.runs {
+        rounds.push(run(node, load, ask.clone()).await?);
+    }
+    Ok(rounds)
+}
+
+/// Keeps a number of requests under way for a while, after a quarter of the time to warm up.
+async fn run<F>(
+    node: &Node,
+    Load { concurrency, time, .. }: Load,
     ask: impl Fn(Channel, u64) -> F + Clone + Send + 'static,
 ) -> Result<Round>
 where
@@ -124,7 +153,7 @@ where
     let stop = Arc::new(AtomicBool::new(false));
     let mut channels = Vec::new();
     for _ in 0..CONNECTIONS {
-        channels.push(node.channel().await?);
+        channels.push(connect(node).await?);
     }
     let mut askers = JoinSet::new();
     for asker in 0..concurrency {
@@ -145,9 +174,10 @@ where
         });
     }
     tokio::time::sleep(time / 4).await;
-    let (count, cpu, since) = (done.load(Ordering::Relaxed), node.cpu()?, Instant::now());
+    let (count, cpu, since) = (done.load(Ordering::Relaxed), cpu_of(node.pid())?, Instant::now());
     tokio::time::sleep(time).await;
-    let (count, cpu, took) = (done.load(Ordering::Relaxed) - count, node.cpu()? - cpu, since.elapsed());
+    let (count, cpu, took) =
+        (done.load(Ordering::Relaxed) - count, cpu_of(node.pid())? - cpu, since.elapsed());
     stop.store(true, Ordering::Relaxed);
     let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
     for time in askers.join_all().await.into_iter().flatten() {
@@ -165,18 +195,19 @@ where
     })
 }
 
-/// One message to many subscribers, over and over.
-async fn fan_out(node: &Node, subscribers: usize) -> Result<()> {
+/// One message to many subscribers, over and over. The figures of a run are the median of its messages and the mean of
+/// the processor time.
+async fn fan_out(node: &Node, runs: usize, subscribers: usize) -> Result<()> {
     const MESSAGES: u32 = 20;
     const PER_CONNECTION: usize = 500;
-    let mut chat = ChatServiceClient::new(node.channel().await?);
+    let mut chat = ChatServiceClient::new(connect(node).await?);
     let id = 1_000_000;
     chat.reg(Id { id }).await?;
     let (got, mut all_got) = mpsc::channel(subscribers);
-    let mut channel = node.channel().await?;
+    let mut channel = connect(node).await?;
     for subscriber in 0..subscribers {
         if subscriber % PER_CONNECTION == 0 {
-            channel = node.channel().await?;
+            channel = connect(node).await?;
         }
         let consumer = Consumer { id, from: NEW_ONLY, user: 0 };
         let mut stream = ChatServiceClient::new(channel.clone()).subscribe(consumer).await?.into_inner();
@@ -188,89 +219,36 @@ async fn fan_out(node: &Node, subscribers: usize) -> Result<()> {
             }
         });
     }
-    let mut times = Vec::new();
-    let cpu = node.cpu()?;
-    for _ in 0..MESSAGES {
-        let started = Instant::now();
-        chat.send(Message { id, body: vec![b'x'; 64], ..Message::default() }).await?;
-        for _ in 0..subscribers {
-            let got = tokio::time::timeout(Duration::from_secs(30), all_got.recv()).await;
-            got.context("a subscriber has not got its message")?.context("a stream ended")?;
+    let mut rounds = Vec::new();
+    for _ in 0..runs {
+        let mut times = Vec::new();
+        let cpu = cpu_of(node.pid())?;
+        for _ in 0..MESSAGES {
+            let started = Instant::now();
+            chat.send(Message { id, body: vec![b'x'; 64], ..Message::default() }).await?;
+            for _ in 0..subscribers {
+                let got = tokio::time::timeout(Duration::from_secs(30), all_got.recv()).await;
+                got.context("a subscriber has not got its message")?.context("a stream ended")?;
+            }
+            times.push(started.elapsed());
         }
-        times.push(started.elapsed());
+        let cpu = (cpu_of(node.pid())? - cpu) / MESSAGES;
+        rounds.push((cpu, median(times, Duration::as_secs_f64)?));
     }
-    let cpu = (node.cpu()? - cpu) / MESSAGES;
-    times.sort();
+    let (cpu, last) = median(rounds, |(cpu, _)| cpu.as_secs_f64())?;
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "\none message to {subscribers} subscribers: the last one has it after {:.0} ms (median of {MESSAGES}), \
-         {:.0} ms of processor time",
-        times[times.len() / 2].as_secs_f64() * 1000.0,
-        cpu.as_secs_f64() * 1000.0
+        "\none message of 64 bytes to {subscribers} subscribers: the last one has it after {:.0} ms, for {:.1} ms of \
+         processor time ({:.1} µs a subscriber); medians of {runs} runs of {MESSAGES}",
+        last.as_secs_f64() * 1e3,
+        cpu.as_secs_f64() * 1e3,
+        cpu.as_secs_f64() * 1e6 / subscribers as f64,
     )?;
     Ok(())
 }
 
-/// A node in a process of its own; ended with this.
-struct Node {
-    child: Child,
-    grpc: String,
-    _data: tempfile::TempDir,
-}
-
-impl Node {
-    fn start() -> Result<Self> {
-        let binary = PathBuf::from(env!("CARGO_BIN_EXE_hotseat"));
-        let data = tempfile::tempdir()?;
-        let any = "127.0.0.1:0";
-        let mut command = Command::new(&binary);
-        command
-            .args(["run", "--listen", any, "--grpc-listen", any, "--admin-listen", any])
-            .args(["--limits", "off", "--log-format", "json", "--plugin-config=chat.messages_per_minute=0"])
-            .arg("--data-dir")
-            .arg(data.path());
-        for name in ["game-logic", "rank", "chat"] {
-            let plugin = binary.with_file_name(format!("../plugins/{name}.wasm"));
-            if !plugin.is_file() {
-                bail!("{} is not there: run `cargo xtask build`", plugin.display());
-            }
-            command.arg("--plugin").arg(format!("{name}={}", plugin.display()));
-        }
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let stderr = BufReader::new(child.stderr.take().context("stderr is piped")?);
-        let mut lines = stderr.lines();
-        let grpc = loop {
-            let line = lines.next().context("the node ended before it listened")??;
-            let event: serde_json::Value = serde_json::from_str(&line)?;
-            if event["what"] == "grpc" {
-                break event["address"].as_str().context("an address")?.to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, grpc, _data: data })
-    }
-
-    async fn channel(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc))?;
-        Ok(endpoint.connect().await?)
-    }
-
-    /// Processor time so far, user and system.
-    fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field is a name in brackets that may hold blanks; the 14th and 15th are ticks of 10 ms.
-        let fields = stat.rsplit_once(')').context("a process's stat line")?.1;
-        let ticks: Vec<u64> =
-            fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-        Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It holds nothing worth a graceful end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn connect(node: &Node) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", node.address("grpc")?))?;
+    Ok(endpoint.connect().await?)
 }
