@@ -27,12 +27,12 @@ pub struct Node {
     pub started: Instant,
     /// The roles' names.
     pub roles: Vec<String>,
-    /// Where clients connect.
-    pub listen: SocketAddr,
-    /// Open connections.
-    pub sessions: Arc<AtomicU64>,
-    /// The rooms.
-    pub registry: Arc<Registry>,
+    /// Where clients connect, if the node is an agent.
+    pub listen: Option<SocketAddr>,
+    /// Open connections, if the node is an agent.
+    pub sessions: Option<Arc<AtomicU64>>,
+    /// The rooms, if the node is a game host.
+    pub registry: Option<Arc<Registry>>,
     /// The plugins' deployers, by name.
     pub deployers: BTreeMap<String, Deployer>,
     /// All metrics.
@@ -75,7 +75,7 @@ impl Node {
     fn plugin(&self, deployer: &Deployer) -> Option<proto::Plugin> {
         let crew = deployer.crew();
         let live = crew.live()?;
-        let game = Arc::ptr_eq(crew, self.registry.crew());
+        let game = self.registry.as_ref().filter(|registry| Arc::ptr_eq(crew, registry.crew()));
         // A probation that has ended by itself needs no word from the deployer.
         let step = match deployer.step() {
             Step::Probation if live.fallback.is_none() => Step::Idle,
@@ -87,7 +87,7 @@ impl Node {
             live: Some(version(&live.version)),
             previous: deployer.previous().map(|event| event_version(&event)),
             rooms: crew.len() as u64,
-            players: if game { self.registry.population().1 as u64 } else { 0 },
+            players: game.map_or(0, |registry| registry.population().1 as u64),
             state: step.name().to_owned(),
             traps: crew.faults(),
         })
@@ -97,14 +97,14 @@ impl Node {
 #[tonic::async_trait]
 impl Admin for Node {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusReply>, Status> {
-        let (rooms, _) = self.registry.population();
+        let rooms = self.registry.as_ref().map_or(0, |registry| registry.population().0);
         Ok(Response::new(proto::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            sessions: self.sessions.load(Ordering::Relaxed),
+            sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
             rooms: rooms as u64,
             roles: self.roles.clone(),
-            listen: self.listen.to_string(),
+            listen: self.listen.map(|listen| listen.to_string()).unwrap_or_default(),
         }))
     }
 

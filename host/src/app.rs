@@ -1,9 +1,10 @@
 //! App: a configuration made into a running node.
 
+mod membership;
 mod plugins;
 mod settings;
+mod works;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,64 +15,56 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::plugins::Common;
+use self::membership::{Membership, Telling};
+use self::works::{Works, WorksParts};
+use crate::actor::ServiceError;
 use crate::actor::artefacts::ArtefactError;
-use crate::actor::deploy::Deployer;
 pub use crate::actor::deploy::{DeployError, DeployReport};
 use crate::actor::metrics::ActorMetrics;
-use crate::actor::{ServiceError, Services, keep};
 use crate::admin::{self, Node};
 use crate::agent::{Agent, AgentError, KeyError};
+use crate::cluster::metrics::ClusterMetrics;
+use crate::cluster::node::IdError;
+use crate::cluster::server::LinkServer;
 use crate::config::{Config, Role};
+use crate::discovery::DiscoveryError;
+use crate::game::ProfileError;
 use crate::game::metrics::GameMetrics;
-use crate::game::registry::{Parts, Registry};
-use crate::game::{Homes, ProfileError, Profiles};
-use crate::journal::{self, Journal, JournalError, Letters, Past};
+use crate::journal::JournalError;
 use crate::link;
 use crate::peer::SecurityError;
-use crate::plugin::{Engine, EngineError};
+use crate::plugin::EngineError;
+use crate::proto::DESCRIPTORS;
 use crate::service::metrics::ServiceMetrics;
-use crate::service::{self, Door, Natives, Plane, PlaneParts, ShardsError};
-use crate::snowflake::Generator;
+use crate::service::{self, Door, Natives, ShardsError};
+use crate::snowflake::{Generator, now_ms};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
 /// The name under which rooms are played. Plugins of all other names serve gRPC.
 pub const GAME_LOGIC: &str = "game-logic";
 
-/// The most memory that any manifest may ask for; what the engine's pool is cut for.
-const MEMORY_MAX: usize = 4 << 30;
-
 /// Attach requests that may wait for the game side.
 const ATTACHING: usize = 1024;
 
-/// Bounds of the rooms' journal. Once a plugin is live its manifest's `fsync_ms` says how often records are synced.
-const JOURNAL: journal::Bounds = journal::Bounds {
-    segment_bytes: journal::SEGMENT_BYTES,
-    buffer_bytes: journal::BUFFER_BYTES,
-    sync_every: Duration::from_millis(10),
-};
-
-/// How long a login may wait for its seat.
-const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a login may wait for its seat: as long as it takes to notice that a host is dead, and a little longer.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A running node.
 pub struct App {
     addrs: Addrs,
     stop: CancellationToken,
-    agent: JoinHandle<()>,
+    agent: Option<JoinHandle<()>>,
     servers: Vec<JoinHandle<()>>,
-    registry: Arc<Registry>,
-    plane: Arc<Plane>,
-    journal: Arc<Journal>,
-    letters: Arc<Letters>,
-    deployers: BTreeMap<String, Deployer>,
+    works: Option<Works>,
+    membership: Membership,
+    grace: Duration,
 }
 
 /// Where a node listens, with the ports the system chose.
 #[derive(Debug, Clone, Copy)]
 pub struct Addrs {
-    /// Game clients.
-    pub listen: SocketAddr,
+    /// Game clients, if the node is an agent.
+    pub listen: Option<SocketAddr>,
     /// Other services (gRPC).
     pub grpc: SocketAddr,
     /// Operators: admin gRPC and metrics.
@@ -81,9 +74,42 @@ pub struct Addrs {
 /// Why a node does not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A role set this version cannot run.
-    #[error("roles: this version runs agent and game in one process only, not {0} alone")]
+    /// An agent without a game, and no cluster to find one in.
+    #[error("roles {0}: an agent without game finds its rooms in a cluster, and there is none: set ETCD_HOST")]
     Roles(String),
+    /// Etcd, or the table in its place.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// The node's name.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Another process has the name.
+    #[error("node id {node} is taken by the node at {holder}: stop that one, or take another node_id (SERVICE_ID)")]
+    NodeTaken {
+        /// The name.
+        node: String,
+        /// Where its holder is reached.
+        holder: String,
+    },
+    /// What is written down in etcd is no number.
+    #[error("etcd says the cluster has {found:?} home rooms, allowed are 1 to 65536")]
+    HomeRooms {
+        /// What stands there.
+        found: String,
+    },
+    /// Others cannot reach the node by the address it listens on.
+    #[error("grpc_listen {0} says not how other nodes reach this one: set advertise to its host name or address")]
+    Advertise(SocketAddr),
+    /// A file with a secret or certificate for etcd.
+    #[error("{key} {}", path.display())]
+    EtcdFile {
+        /// The configuration key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The data directory cannot be made.
     #[error("data_dir {path}")]
     DataDir {
@@ -182,105 +208,90 @@ impl App {
         let actor_metrics = ActorMetrics::register(&metrics.registry).map_err(failed)?;
         let game_metrics = GameMetrics::register(&metrics.registry).map_err(failed)?;
         let service_metrics = ServiceMetrics::register(&metrics.registry).map_err(failed)?;
-
-        let services = wanted.len() - 1;
-        let actors = u32::try_from(config.max_rooms + services * config.shards).unwrap_or(u32::MAX);
-        let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
-        let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
-        let journal = Arc::new(journal);
-        let letters = data_dir.join("dead-letters");
-        let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
-        let letters = Arc::new(letters);
+        let cluster_metrics = ClusterMetrics::register(&metrics.registry).map_err(failed)?;
         let grpc = bind("grpc_listen", config.grpc_listen).await?;
-        let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
-        let services = Services::new(
-            &settings::services(&config, own, grpc.1),
-            &settings::own_dialer(&config, &security),
-            Duration::from_millis(config.service_timeout_ms),
-            actor_metrics.service_calls.clone(),
-        )?;
-        let common = Common {
-            config: &config,
-            engine,
-            journal: Arc::clone(&journal),
-            letters: Arc::clone(&letters),
-            ids: Arc::new(Generator::new(0)),
-            metrics: actor_metrics,
-        };
-        let mut plane = Plane::new(PlaneParts {
-            data_dir: data_dir.clone(),
-            bounds: settings::plane_bounds(&config),
-            metrics: service_metrics.clone(),
-            services: services.clone(),
-        });
-        let mut pasts = by_plugin(pasts);
-        let mut games = None;
-        let (mut deployers, mut watched) = (BTreeMap::new(), Vec::new());
-        for plugin in wanted {
-            let (name, game) = (plugin.name.clone(), plugin.is_game());
-            let started = common.start(plugin).await?;
-            watched.push((started.deployer.clone(), started.reports));
-            deployers.insert(name.clone(), started.deployer);
-            if game {
-                games = Some(started.crew);
-            } else {
-                plane.add(started.crew, pasts.remove(&name).unwrap_or_default()).await?;
-            }
-        }
-        let doubled = plane.doubled();
-        if !doubled.is_empty() {
-            return Err(StartError::Doubled(doubled.join(", ")));
-        }
-        let plane = Arc::new(plane);
-        let registry = Registry::new(Parts {
-            crew: games.expect("the game's plugin is always among the wanted ones"),
-            bounds: settings::bounds(&config),
-            services,
-            metrics: game_metrics,
-            profiles: Profiles::open(&data_dir, journal.synced())?,
-            homes: Arc::new(Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))),
-        });
-        registry.restore(pasts.remove(GAME_LOGIC).unwrap_or_default()).await;
-        let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
-        if !strangers.is_empty() {
-            let shards: Vec<_> = strangers.keys().map(String::as_str).collect();
-            warn!(shards = shards.join(" "), "the journal keeps shards of plugins that do not run here");
-        }
-
         let admin = bind("admin_listen", config.admin_listen).await?;
-        let (link, requests) = link::link(ATTACHING);
-        let agent_config = settings::agent_config(&config);
-        let authenticator = settings::authenticator(&config)?;
-        let agent = Agent::bind(agent_config, authenticator, link, Arc::clone(&metrics)).await?;
-        let addrs = Addrs { listen: agent.local_addr(), grpc: grpc.1, admin: admin.1 };
+        let membership = Membership::join(&config, &security, cluster_metrics).await?;
+        let mut works = match wanted.is_empty() {
+            true => None,
+            false => Some(
+                Works::start(WorksParts {
+                    config: &config,
+                    wanted,
+                    security: &security,
+                    metrics: (actor_metrics, game_metrics, service_metrics.clone()),
+                    homes: Arc::clone(&membership.homes),
+                    ids: Arc::new(Generator::new(0)),
+                    grpc: grpc.1,
+                })
+                .await?,
+            ),
+        };
+        let registry = works.as_ref().and_then(|works| works.registry.clone());
+        let deployers = works.as_ref().map(|works| works.deployers.clone()).unwrap_or_default();
+
+        let (agent_link, agent_asks) = link::link(ATTACHING);
+        let (rooms_link, rooms_asks) = link::link(ATTACHING);
+        let mut agent = None;
+        if config.roles.contains(&Role::Agent) {
+            let link = if membership.is_shared() { agent_link } else { rooms_link.clone() };
+            let (agent_config, authenticator) =
+                (settings::agent_config(&config), settings::authenticator(&config)?);
+            agent = Some(Agent::bind(agent_config, authenticator, link, Arc::clone(&metrics)).await?);
+        }
+        let listen = agent.as_ref().map(Agent::local_addr);
+        let addrs = Addrs { listen, grpc: grpc.1, admin: admin.1 };
 
         let stop = CancellationToken::new();
-        let node = Node {
-            started,
-            roles: config.roles.iter().map(ToString::to_string).collect(),
-            listen: addrs.listen,
-            sessions: agent.sessions(),
-            registry: Arc::clone(&registry),
-            deployers: deployers.clone(),
-            metrics,
-        };
-        let crews = plane.crews().cloned().chain([Arc::clone(registry.crew())]).collect();
+        let sessions = agent.as_ref().map(Agent::sessions);
+        let mut natives = Natives::described_by(DESCRIPTORS);
+        if let Some(registry) = registry.clone().filter(|_| membership.is_shared()) {
+            let terminal = membership.terminal(rooms_link.clone(), config.max_sessions);
+            natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(registry));
+        }
         let door = Door {
-            plane: Some(Arc::clone(&plane)),
-            natives: Natives::default(),
+            plane: works.as_ref().map(|works| Arc::clone(&works.plane)),
+            natives,
             security,
             metrics: service_metrics,
         };
-        let mut servers = vec![
-            tokio::spawn(admin::serve(admin.0, node, stop.clone())),
-            tokio::spawn(service::serve(grpc.0, door, stop.clone())),
-            tokio::spawn(Arc::clone(&registry).serve(requests)),
-            tokio::spawn(keep(Arc::clone(&journal), crews, strangers)),
-        ];
-        // Not before nothing can fail any more: a task of its own would outlive the node that did not start.
-        servers.extend(watched.into_iter().map(|(deployer, reports)| tokio::spawn(deployer.watch(reports))));
-        let agent = tokio::spawn(agent.run(stop.clone()));
-        Ok(Self { addrs, stop, agent, servers, registry, plane, journal, letters, deployers })
+        // Nothing must fail from the first task on: it would outlive a node that did not start.
+        let mut servers = Vec::new();
+        if membership.is_shared() {
+            let advertised = settings::advertised(&config, grpc.1)?;
+            let info = membership::info(&config, &membership.node, now_ms(), (listen, advertised, admin.1));
+            membership.take_name(&info).await?;
+            let plugins = deployers.keys().filter(|name| *name != GAME_LOGIC).cloned();
+            let services = membership::role_services(&config).into_iter().chain(plugins).collect();
+            let telling = Telling {
+                info,
+                sessions: sessions.clone(),
+                registry: registry.clone(),
+                deployers: deployers.clone(),
+            };
+            servers.push(membership.stand(telling, services, stop.clone()));
+            let rooms = registry.as_ref().map(|_| rooms_link);
+            if agent.is_some() {
+                servers.push(tokio::spawn(membership.router(rooms).run(agent_asks)));
+            }
+        }
+        if let Some(works) = &mut works {
+            servers.extend(works.run());
+            if let Some(registry) = &works.registry {
+                servers.push(tokio::spawn(Arc::clone(registry).serve(rooms_asks)));
+                if membership.is_shared() {
+                    let steward = membership.steward(registry, std::mem::take(&mut works.homes_left));
+                    servers.push(tokio::spawn(steward.run(stop.clone())));
+                }
+            }
+        }
+        let roles = config.roles.iter().map(ToString::to_string).collect();
+        let node = Node { started, roles, listen, sessions, registry, deployers, metrics };
+        servers.push(tokio::spawn(admin::serve(admin.0, node, stop.clone())));
+        servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
+        let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
+        let grace = Duration::from_millis(config.shutdown_grace_ms);
+        Ok(Self { addrs, stop, agent, servers, works, membership, grace })
     }
 
     /// Where the node listens.
@@ -293,54 +304,46 @@ impl App {
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, name: &str, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
-        let deployer = self.deployers.get(name).ok_or_else(|| DeployError::Unknown(name.to_owned()))?;
+        let deployer = self.works.as_ref().and_then(|works| works.deployers.get(name));
+        let deployer = deployer.ok_or_else(|| DeployError::Unknown(name.to_owned()))?;
         deployer.deploy(artefact).await
     }
 
-    /// Ends the node: no new clients, every session told and closed, every room ended, everything written.
+    /// Ends the node: its rooms handed to other hosts, no new clients, every session told and closed, every room ended,
+    /// everything written.
     pub async fn stop(self) {
+        if self.membership.is_shared() {
+            self.membership.drain(self.grace / 2).await;
+        }
         self.stop.cancel();
-        if self.agent.await.is_err() {
+        if let Some(agent) = self.agent
+            && agent.await.is_err()
+        {
             warn!("the agent ended in a panic");
         }
-        self.registry.stop().await;
-        self.plane.stop().await;
+        if let Some(works) = &self.works {
+            works.stop().await;
+        }
         for server in self.servers {
             // Those that wait for a sender that lives on are ended here; they hold nothing but the registry.
             server.abort();
             // Aborted, or ended already: either way it is gone.
             let _ = server.await;
         }
-        let (registry, journal, letters) = (self.registry, self.journal, self.letters);
-        let close = move || {
-            // In this order: the profiles wait for the journal.
-            journal.close();
-            registry.close();
-            letters.close();
-        };
-        // Writing what waits blocks.
-        if tokio::task::spawn_blocking(close).await.is_err() {
-            warn!("the profile store ended in a panic");
+        self.membership.discovery.close().await;
+        if let Some(works) = self.works {
+            works.close().await;
         }
     }
 }
 
 fn check_roles(config: &Config) -> Result<(), StartError> {
-    if config.roles.contains(&Role::Agent) && config.roles.contains(&Role::Game) {
+    let has = |role| config.roles.contains(&role);
+    if config.etcd_host.is_some() || has(Role::Game) || !has(Role::Agent) {
         return Ok(());
     }
     let roles: Vec<_> = config.roles.iter().map(ToString::to_string).collect();
     Err(StartError::Roles(roles.join(", ")))
-}
-
-/// What rooms and shards left in the journal, by plugin.
-fn by_plugin(pasts: BTreeMap<String, Past>) -> BTreeMap<String, BTreeMap<String, Past>> {
-    let mut plugins: BTreeMap<String, BTreeMap<String, Past>> = BTreeMap::new();
-    for (name, past) in pasts {
-        let plugin = Plane::plugin_of(&name).unwrap_or(GAME_LOGIC).to_owned();
-        plugins.entry(plugin).or_default().insert(name, past);
-    }
-    plugins
 }
 
 async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -131,7 +131,7 @@ impl World {
 
     /// A client that has not logged in.
     pub(crate) async fn stranger(&self) -> Client {
-        Client::connect(self.app.addrs().listen).await.unwrap().with_timeout(PATIENCE)
+        Client::connect(self.app.addrs().listen.unwrap()).await.unwrap().with_timeout(PATIENCE)
     }
 
     /// A client that has logged in as the device of that name.
@@ -148,7 +148,7 @@ impl World {
 
     /// A connection that speaks bytes.
     pub(crate) async fn raw(&self) -> Wire {
-        Wire { stream: TcpStream::connect(self.app.addrs().listen).await.unwrap(), buf: Vec::new() }
+        Wire { stream: TcpStream::connect(self.app.addrs().listen.unwrap()).await.unwrap(), buf: Vec::new() }
     }
 
     /// Puts an artefact live, as an operator would.
@@ -190,7 +190,7 @@ impl World {
 
     /// Where clients connect.
     pub(crate) fn listen(&self) -> String {
-        self.app.addrs().listen.to_string()
+        self.app.addrs().listen.unwrap().to_string()
     }
 
     /// The game's plugin as operators see it.

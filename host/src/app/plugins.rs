@@ -33,18 +33,21 @@ impl Wanted {
     }
 }
 
-/// The plugins of this node: the game's first.
+/// The plugins of this node by its roles, the game's first, and whatever else is named.
 pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, StartError> {
     let read = |name: &str, path: PathBuf| match std::fs::read(&path) {
         Ok(bytes) => Ok(Wanted { name: name.to_owned(), bytes: bytes.into() }),
         Err(source) => Err(StartError::PluginFile { name: name.to_owned(), path, source }),
     };
     let named = |name: &str| config.plugin.get(name).cloned();
-    let game = match named(GAME_LOGIC) {
-        Some(path) => path,
-        None => reference(GAME_LOGIC).map_err(StartError::NoPlugin)?,
-    };
-    let mut wanted = vec![read(GAME_LOGIC, game)?];
+    let mut wanted = Vec::new();
+    if config.roles.contains(&Role::Game) {
+        let game = match named(GAME_LOGIC) {
+            Some(path) => path,
+            None => reference(GAME_LOGIC).map_err(StartError::NoPlugin)?,
+        };
+        wanted.push(read(GAME_LOGIC, game)?);
+    }
     for (role, name) in [(Role::Rank, "rank"), (Role::Chat, "chat")] {
         if config.roles.contains(&role) && named(name).is_none() {
             match reference(name) {

@@ -63,7 +63,10 @@ pub(super) async fn start(config: Config) -> anyhow::Result<App> {
         Failure::new("the node cannot start").cause(error).next(next)
     })?;
     let addrs = app.addrs();
-    for (what, address) in [("clients", addrs.listen), ("grpc", addrs.grpc), ("admin", addrs.admin)] {
+    if let Some(address) = addrs.listen {
+        info!(what = "clients", %address, "listening");
+    }
+    for (what, address) in [("grpc", addrs.grpc), ("admin", addrs.admin)] {
         info!(what, %address, "listening");
     }
     Ok(app)

@@ -1,0 +1,274 @@
+//! Membership: what makes a node one of a cluster, or keeps it by itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{StartError, settings};
+use crate::actor::deploy::Deployer;
+use crate::cluster::LINK_VERSION;
+use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
+use crate::cluster::metrics::ClusterMetrics;
+use crate::cluster::node::{self, NodeInfo};
+use crate::cluster::placement::{NODES, Placement};
+use crate::cluster::router::{Router, RouterParts};
+use crate::cluster::steward::Steward;
+use crate::cluster::terminal::Terminal;
+use crate::config::{Config, Role};
+use crate::discovery::{Discovery, DiscoveryError, Hold, Registration, Written};
+use crate::game::Homes;
+use crate::game::registry::Registry;
+use crate::journal::Past;
+use crate::link::Link;
+use crate::peer::{Dialer, Security};
+use crate::proto::cluster::rooms_server::RoomsServer;
+
+/// Where the number of home rooms is written down.
+const HOME_ROOMS: &str = "cluster/home-rooms";
+
+/// Between two looks at a node id that is taken, and at a table that is away.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Beyond the time to live of a lease, so long is a node id waited for that another process holds.
+const TAKEN_GRACE: Duration = Duration::from_secs(5);
+
+/// How often a node tells how it does.
+const TELL: Duration = Duration::from_secs(2);
+
+/// A node's place among others.
+pub(super) struct Membership {
+    pub(super) node: Arc<str>,
+    pub(super) discovery: Discovery,
+    pub(super) placement: Placement,
+    pub(super) homes: Arc<Homes>,
+    pub(super) dialer: Dialer,
+    pub(super) metrics: ClusterMetrics,
+    /// Set once the node is to be empty.
+    pub(super) draining: watch::Sender<bool>,
+    /// How long a lease lives.
+    ttl: Duration,
+}
+
+/// What a node tells about itself.
+pub(super) struct Telling {
+    pub(super) info: NodeInfo,
+    pub(super) sessions: Option<Arc<AtomicU64>>,
+    pub(super) registry: Option<Arc<Registry>>,
+    pub(super) deployers: BTreeMap<String, Deployer>,
+}
+
+impl Membership {
+    /// Joins the cluster of the configuration; without one the node is its own. Waits until etcd answers.
+    pub(super) async fn join(
+        config: &Config,
+        security: &Security,
+        metrics: ClusterMetrics,
+    ) -> Result<Self, StartError> {
+        let node = node::id(config.node_id.as_deref(), &config.data_dir)?;
+        let discovery = match settings::etcd(config)? {
+            Some(options) => Discovery::etcd(options)?,
+            None => Discovery::embedded_at(&config.data_dir)?,
+        };
+        let homes = if config.etcd_host.is_some() {
+            discovery.ready().await;
+            Homes::shared(home_rooms(&discovery, config.cluster_home_rooms).await?)
+        } else {
+            Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))
+        };
+        Ok(Self {
+            node: node.into(),
+            placement: Placement::new(&discovery),
+            discovery,
+            homes: Arc::new(homes),
+            dialer: security.dialer(),
+            metrics,
+            draining: watch::Sender::new(false),
+            ttl: Duration::from_secs(config.lease_ttl_s),
+        })
+    }
+
+    /// Whether there may be other nodes.
+    pub(super) fn is_shared(&self) -> bool {
+        self.homes.are_shared()
+    }
+
+    /// Takes this node's name, so that no other one has it.
+    pub(super) async fn take_name(&self, info: &NodeInfo) -> Result<(), StartError> {
+        let key = format!("{NODES}{}", self.node);
+        let deadline = Instant::now() + self.ttl + TAKEN_GRACE;
+        let mut said = false;
+        loop {
+            match self.discovery.create(&key, info.write(), Hold::Lease).await {
+                Ok(Written::Done(_)) => return Ok(()),
+                Ok(Written::Refused(Some(entry))) => {
+                    let holder = NodeInfo::read(&entry.value).map(|info| info.grpc).unwrap_or_default();
+                    if Instant::now() > deadline {
+                        return Err(StartError::NodeTaken { node: self.node.to_string(), holder });
+                    }
+                    if !said {
+                        info!(node = %self.node, holder, "node id is taken, waiting for its lease to end");
+                        said = true;
+                    }
+                }
+                Ok(Written::Refused(None)) | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Stands among the others under these names until `stop` fires.
+    pub(super) fn stand(
+        &self,
+        telling: Telling,
+        services: Vec<String>,
+        stop: CancellationToken,
+    ) -> JoinHandle<()> {
+        let place = self.discovery.register(&format!("{NODES}{}", self.node), telling.info.write());
+        let key = |service: &String| format!("backends/{service}/{}", self.node);
+        let addr = telling.info.grpc.clone();
+        let backends: Vec<Registration> =
+            services.iter().map(|service| self.discovery.register(&key(service), addr.clone().into())).collect();
+        let mut draining = self.draining.subscribe();
+        tokio::spawn(async move {
+            let _backends = backends;
+            let mut told = telling.info.clone();
+            loop {
+                let now = telling.now(*draining.borrow_and_update());
+                if now != told {
+                    place.update(now.write());
+                    told = now;
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    Ok(()) = draining.changed() => {}
+                    () = tokio::time::sleep(TELL) => {}
+                }
+            }
+        })
+    }
+
+    /// The end of links to agents on other nodes.
+    pub(super) fn terminal(&self, rooms: Link, max_sessions: usize) -> Terminal {
+        Terminal::new(&self.node, rooms, self.metrics.clone(), max_sessions)
+    }
+
+    /// Where rooms of other hosts arrive.
+    pub(super) fn rooms(&self, registry: Arc<Registry>) -> RoomsServer<Receiver> {
+        let (discovery, metrics) = (self.discovery.clone(), self.metrics.clone());
+        RoomsServer::new(Receiver { registry, discovery, metrics }).max_decoding_message_size(MESSAGE_MAX)
+    }
+
+    /// The way from this node's agent to all hosts; `local` leads to its own rooms.
+    pub(super) fn router(&self, local: Option<Link>) -> Arc<Router> {
+        Router::new(RouterParts {
+            node: Arc::clone(&self.node),
+            homes: self.homes.count(),
+            local,
+            placement: self.placement.clone(),
+            dialer: self.dialer.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// Who keeps this host's home rooms.
+    pub(super) fn steward(&self, registry: &Arc<Registry>, pasts: BTreeMap<String, Past>) -> Steward {
+        let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
+        Steward {
+            node: self.node.to_string(),
+            discovery: self.discovery.clone(),
+            placement: self.placement.clone(),
+            registry: Arc::clone(registry),
+            pasts,
+            courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
+            metrics: self.metrics.clone(),
+            draining: self.draining.subscribe(),
+        }
+    }
+
+    /// Hands all home rooms to other hosts, if there are any, within `limit`.
+    pub(super) async fn drain(&self, limit: Duration) {
+        self.draining.send_replace(true);
+        let deadline = Instant::now() + limit;
+        let others = || self.placement.nodes().iter().any(|node| node.takes_rooms() && *node.id != *self.node);
+        while !self.homes.claims().is_empty() && others() {
+            if Instant::now() > deadline {
+                warn!(rooms = self.homes.claims().len(), "home rooms not handed over in time");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Telling {
+    fn now(&self, draining: bool) -> NodeInfo {
+        let (rooms, players) = self.registry.as_ref().map_or((0, 0), |registry| registry.population());
+        let digest = |(name, deployer): (&String, &Deployer)| {
+            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
+        };
+        NodeInfo {
+            draining,
+            sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
+            rooms: rooms as u64,
+            players: players as u64,
+            plugins: self.deployers.iter().filter_map(digest).collect(),
+            ..self.info.clone()
+        }
+    }
+}
+
+/// What this node is, before it has done anything.
+pub(super) fn info(
+    config: &Config,
+    node: &str,
+    started_ms: u64,
+    (listen, grpc, admin): (Option<SocketAddr>, String, SocketAddr),
+) -> NodeInfo {
+    NodeInfo {
+        id: node.to_owned(),
+        roles: config.roles.iter().map(ToString::to_string).collect(),
+        grpc,
+        admin: admin.to_string(),
+        listen: listen.map(|listen| listen.to_string()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        link: LINK_VERSION,
+        started_ms,
+        draining: false,
+        sessions: 0,
+        rooms: 0,
+        players: 0,
+        plugins: BTreeMap::new(),
+    }
+}
+
+/// The services that a node offers by the names of its roles.
+pub(super) fn role_services(config: &Config) -> Vec<String> {
+    let offered = [Role::Game, Role::Snowflake];
+    offered.into_iter().filter(|role| config.roles.contains(role)).map(|role| role.to_string()).collect()
+}
+
+/// How many home rooms the cluster has; the first node says.
+async fn home_rooms(discovery: &Discovery, ours: usize) -> Result<u32, StartError> {
+    loop {
+        match discovery.create(HOME_ROOMS, ours.to_string().into_bytes(), Hold::Forever).await {
+            Ok(Written::Done(_)) => return Ok(u32::try_from(ours).unwrap_or(u32::MAX)),
+            Ok(Written::Refused(Some(entry))) => {
+                let text = String::from_utf8_lossy(&entry.value).into_owned();
+                let count = text.parse().ok().filter(|count| (1..=65_536).contains(count));
+                return count.ok_or(StartError::HomeRooms { found: text.chars().take(40).collect() });
+            }
+            Ok(Written::Refused(None)) | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

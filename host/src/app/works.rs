@@ -1,0 +1,192 @@
+//! Works: everything a node needs to run guests: engine, journal, plugins with their actors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::plugins::{Common, Wanted};
+use super::{GAME_LOGIC, StartError, settings};
+use crate::actor::deploy::Deployer;
+use crate::actor::metrics::ActorMetrics;
+use crate::actor::{Crew, Services, keep};
+use crate::config::Config;
+use crate::game::metrics::GameMetrics;
+use crate::game::registry::{Parts, Registry};
+use crate::game::{Homes, Profiles};
+use crate::journal::{self, Journal, Letters, Past};
+use crate::peer::Security;
+use crate::plugin::{Engine, Fault, Version};
+use crate::service::metrics::ServiceMetrics;
+use crate::service::{Plane, PlaneParts};
+use crate::snowflake::Generator;
+
+/// The most memory that any manifest may ask for; what the engine's pool is cut for.
+const MEMORY_MAX: usize = 4 << 30;
+
+/// Bounds of the rooms' journal. Once a plugin is live its manifest's `fsync_ms` says how often records are synced.
+const JOURNAL: journal::Bounds = journal::Bounds {
+    segment_bytes: journal::SEGMENT_BYTES,
+    buffer_bytes: journal::BUFFER_BYTES,
+    sync_every: Duration::from_millis(10),
+};
+
+/// Deployers that have begun, and where faults of their versions are reported.
+type Watched = Vec<(Deployer, mpsc::Receiver<(Arc<Version>, Fault)>)>;
+
+/// What a node that runs plugins has.
+pub(super) struct Works {
+    pub(super) registry: Option<Arc<Registry>>,
+    pub(super) plane: Arc<Plane>,
+    pub(super) deployers: BTreeMap<String, Deployer>,
+    /// Home rooms of a cluster that an earlier process of this node left; they are taken up where they are claimed.
+    pub(super) homes_left: BTreeMap<String, Past>,
+    /// Shards of plugins that do not run here.
+    strangers: BTreeMap<String, Past>,
+    journal: Arc<Journal>,
+    letters: Arc<Letters>,
+    watched: Watched,
+}
+
+/// What they are made of.
+pub(super) struct WorksParts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) security: &'a Security,
+    pub(super) metrics: (ActorMetrics, GameMetrics, ServiceMetrics),
+    pub(super) homes: Arc<Homes>,
+    pub(super) ids: Arc<Generator>,
+    /// Where this node's services listen.
+    pub(super) grpc: SocketAddr,
+}
+
+impl Works {
+    /// Compiles the plugins and brings back what an earlier process left.
+    pub(super) async fn start(parts: WorksParts<'_>) -> Result<Self, StartError> {
+        let WorksParts { config, wanted, security, metrics, homes, ids, grpc } = parts;
+        let (actor_metrics, game_metrics, service_metrics) = metrics;
+        let data_dir = config.data_dir.clone();
+        let rooms = if wanted.iter().any(Wanted::is_game) { config.max_rooms } else { 0 };
+        let shards = wanted.iter().filter(|plugin| !plugin.is_game()).count() * config.shards;
+        let actors = u32::try_from(rooms + shards).unwrap_or(u32::MAX);
+        let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
+        let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
+        let journal = Arc::new(journal);
+        let letters = data_dir.join("dead-letters");
+        let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
+        let letters = Arc::new(letters);
+        let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
+        let services = Services::new(
+            &settings::services(config, own, grpc),
+            &settings::own_dialer(config, security),
+            Duration::from_millis(config.service_timeout_ms),
+            actor_metrics.service_calls.clone(),
+        )?;
+        let common = Common {
+            config,
+            engine,
+            journal: Arc::clone(&journal),
+            letters: Arc::clone(&letters),
+            ids,
+            metrics: actor_metrics,
+        };
+        let mut plane = Plane::new(PlaneParts {
+            data_dir: data_dir.clone(),
+            bounds: settings::plane_bounds(config),
+            metrics: service_metrics,
+            services: services.clone(),
+        });
+        let mut pasts = by_plugin(pasts);
+        let mut games = None;
+        let (mut deployers, mut watched) = (BTreeMap::new(), Vec::new());
+        for plugin in wanted {
+            let (name, game) = (plugin.name.clone(), plugin.is_game());
+            let started = common.start(plugin).await?;
+            watched.push((started.deployer.clone(), started.reports));
+            deployers.insert(name.clone(), started.deployer);
+            if game {
+                games = Some(started.crew);
+            } else {
+                plane.add(started.crew, pasts.remove(&name).unwrap_or_default()).await?;
+            }
+        }
+        let doubled = plane.doubled();
+        if !doubled.is_empty() {
+            return Err(StartError::Doubled(doubled.join(", ")));
+        }
+        let mut homes_left = BTreeMap::new();
+        let registry = match games {
+            Some(crew) => {
+                let profiles = Profiles::open(&data_dir, journal.synced())?;
+                let bounds = settings::bounds(config);
+                let parts = Parts { crew, bounds, services, metrics: game_metrics, profiles, homes };
+                let registry = Registry::new(parts);
+                let mut rooms = pasts.remove(GAME_LOGIC).unwrap_or_default();
+                if registry.homes().are_shared() {
+                    homes_left = rooms.extract_if(.., |name, _| Homes::is_home(name)).collect();
+                }
+                registry.restore(rooms).await;
+                Some(registry)
+            }
+            None => None,
+        };
+        let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
+        if !strangers.is_empty() {
+            let shards: Vec<_> = strangers.keys().map(String::as_str).collect();
+            warn!(shards = shards.join(" "), "the journal keeps rooms or shards of plugins that do not run here");
+        }
+        let plane = Arc::new(plane);
+        Ok(Self { registry, plane, deployers, homes_left, strangers, journal, letters, watched })
+    }
+
+    /// Begins what runs as long as the node. Not before nothing can fail any more: a task of its own would outlive the
+    /// node that did not start.
+    pub(super) fn run(&mut self) -> Vec<JoinHandle<()>> {
+        let game = self.registry.as_ref().map(|registry| Arc::clone(registry.crew()));
+        let crews: Vec<Arc<Crew>> = self.plane.crews().cloned().chain(game).collect();
+        let strangers = std::mem::take(&mut self.strangers);
+        let keeping = tokio::spawn(keep(Arc::clone(&self.journal), crews, strangers));
+        let watched = std::mem::take(&mut self.watched);
+        let watching = watched.into_iter().map(|(deployer, reports)| tokio::spawn(deployer.watch(reports)));
+        watching.chain([keeping]).collect()
+    }
+
+    /// Ends all actors.
+    pub(super) async fn stop(&self) {
+        if let Some(registry) = &self.registry {
+            registry.stop().await;
+        }
+        self.plane.stop().await;
+    }
+
+    /// Writes everything that waits. To be called when nobody uses them any more.
+    pub(super) async fn close(self) {
+        let Self { registry, journal, letters, .. } = self;
+        let close = move || {
+            // In this order: the profiles wait for the journal.
+            journal.close();
+            if let Some(registry) = registry {
+                registry.close();
+            }
+            letters.close();
+        };
+        // Writing what waits blocks.
+        if tokio::task::spawn_blocking(close).await.is_err() {
+            warn!("the profile store ended in a panic");
+        }
+    }
+}
+
+/// What rooms and shards left in the journal, by plugin.
+fn by_plugin(pasts: BTreeMap<String, Past>) -> BTreeMap<String, BTreeMap<String, Past>> {
+    let mut plugins: BTreeMap<String, BTreeMap<String, Past>> = BTreeMap::new();
+    for (name, past) in pasts {
+        let plugin = Plane::plugin_of(&name).unwrap_or(GAME_LOGIC).to_owned();
+        plugins.entry(plugin).or_default().insert(name, past);
+    }
+    plugins
+}
