@@ -12,9 +12,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub mod backends;
+mod etcd;
 mod key;
 mod table;
 
+pub use etcd::{Options, Tls};
+
+use etcd::{Etcd, Registered};
 use table::Table;
 
 /// The longest key, bytes, without the cluster's prefix.
@@ -32,6 +37,7 @@ pub struct Discovery {
 #[derive(Debug, Clone)]
 enum Backend {
     Table(Arc<Table>),
+    Etcd(Arc<Etcd>),
 }
 
 /// One entry of the table.
@@ -160,6 +166,18 @@ impl Discovery {
         Ok(Self { backend: Backend::Table(Arc::new(Table::open(dir)?)) })
     }
 
+    /// The cluster's etcd (v3). Starts the work in the background and does not wait: until etcd answers it is asked again
+    /// and again, with pauses of 100 ms to 5 s, and a line in the log at the first failure and when it is there.
+    ///
+    /// # Errors
+    /// [`DiscoveryError::Options`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn etcd(options: Options) -> Result<Self, DiscoveryError> {
+        Ok(Self { backend: Backend::Etcd(Arc::new(Etcd::new(options)?)) })
+    }
+
     /// Completes once the table answers and the lease is held. Cancel safe.
     pub async fn ready(&self) {
         let mut lease = self.lease();
@@ -175,6 +193,7 @@ impl Discovery {
     pub fn watch(&self, prefix: &str) -> watch::Receiver<Arc<View>> {
         match &self.backend {
             Backend::Table(table) => table.watch(prefix),
+            Backend::Etcd(etcd) => etcd.watch(prefix),
         }
     }
 
@@ -186,6 +205,7 @@ impl Discovery {
         key::check(key)?;
         match &self.backend {
             Backend::Table(table) => Ok(table.get(key)),
+            Backend::Etcd(etcd) => etcd.get(key).await,
         }
     }
 
@@ -200,6 +220,7 @@ impl Discovery {
                 Written::Done(revision) => Ok(revision),
                 Written::Refused(_) => unreachable!("a write without a condition is not refused"),
             },
+            Backend::Etcd(etcd) => etcd.put(key, value, hold).await,
         }
     }
 
@@ -211,6 +232,7 @@ impl Discovery {
         key::check_with(key, &value)?;
         match &self.backend {
             Backend::Table(table) => table.write(key, Some(value), hold, table::If::Absent).await,
+            Backend::Etcd(etcd) => etcd.write(key, value, hold, etcd::If::Absent).await,
         }
     }
 
@@ -228,6 +250,7 @@ impl Discovery {
         key::check_with(key, &value)?;
         match &self.backend {
             Backend::Table(table) => table.write(key, Some(value), hold, table::If::At(revision)).await,
+            Backend::Etcd(etcd) => etcd.write(key, value, hold, etcd::If::At(revision)).await,
         }
     }
 
@@ -243,6 +266,7 @@ impl Discovery {
                 let written = table.write(key, None, Hold::Forever, table::If::At(revision)).await?;
                 Ok(matches!(written, Written::Done(_)))
             }
+            Backend::Etcd(etcd) => etcd.remove(key, revision).await,
         }
     }
 
@@ -255,6 +279,11 @@ impl Discovery {
                 let token = table.register(key, value);
                 Registration { key: key.into(), kept: Kept::Table { table: Arc::clone(table), token } }
             }
+            Backend::Etcd(etcd) => {
+                let registered = Arc::clone(etcd.registered());
+                let token = registered.add(key, value);
+                Registration { key: key.into(), kept: Kept::Etcd { registered, token } }
+            }
         }
     }
 
@@ -263,6 +292,7 @@ impl Discovery {
     pub fn lease(&self) -> watch::Receiver<Lease> {
         match &self.backend {
             Backend::Table(table) => table.lease(),
+            Backend::Etcd(etcd) => etcd.lease(),
         }
     }
 
@@ -275,11 +305,13 @@ impl Discovery {
         }
     }
 
-    /// Gives the lease back: everything under it is gone, and no other follows. Waits at most as long as one request.
+    /// Gives the lease back: everything under it is gone, and no other follows. On etcd, waits 2 s at most for each
+    /// lease that may stand (one, as a rule).
     /// If it is cancelled, entries under the lease may stay until it expires.
     pub async fn close(&self) {
         match &self.backend {
             Backend::Table(table) => table.close(),
+            Backend::Etcd(etcd) => etcd.close().await,
         }
     }
 }
@@ -294,6 +326,7 @@ pub struct Registration {
 #[derive(Debug)]
 enum Kept {
     Table { table: Arc<Table>, token: u64 },
+    Etcd { registered: Arc<Registered>, token: u64 },
 }
 
 impl Registration {
@@ -301,6 +334,7 @@ impl Registration {
     pub fn update(&self, value: Vec<u8>) {
         match &self.kept {
             Kept::Table { table, token } => table.update(&self.key, *token, Some(value)),
+            Kept::Etcd { registered, token } => registered.update(&self.key, *token, Some(value)),
         }
     }
 
@@ -314,6 +348,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         match &self.kept {
             Kept::Table { table, token } => table.update(&self.key, *token, None),
+            Kept::Etcd { registered, token } => registered.update(&self.key, *token, None),
         }
     }
 }

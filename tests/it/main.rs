@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
 mod arena;
+mod etcd;
 mod guests;
 mod process;
 mod world;
@@ -36,6 +37,10 @@ mod durable;
 mod kills;
 mod profiles;
 mod replay;
+
+// The cluster.
+mod discovery;
+mod discovery_edges;
 
 // Random play against a model.
 mod property;
