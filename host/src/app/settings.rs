@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hotseat_build::Durability;
 use tracing::warn;
 
-use super::ATTACH_TIMEOUT;
+use super::{ATTACH_TIMEOUT, StartError};
 use crate::actor::{Address, World};
 use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable};
+use crate::discovery::{Options, Tls};
 use crate::game::registry;
 use crate::journal::{Journal, Letters};
 use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
@@ -64,6 +66,45 @@ pub(super) fn services<'a>(
         table.entry(plugin.to_owned()).or_insert_with(|| vec![here.clone()]);
     }
     table
+}
+
+/// How etcd is reached, if there is one.
+pub(super) fn etcd(config: &Config) -> Result<Option<Options>, StartError> {
+    let Some(hosts) = &config.etcd_host else { return Ok(None) };
+    let read = |key: &'static str, path: &PathBuf| {
+        std::fs::read(path).map_err(|source| StartError::EtcdFile { key, path: path.clone(), source })
+    };
+    let password = match &config.etcd_password_file {
+        Some(path) => {
+            let text = String::from_utf8_lossy(&read("etcd_password_file", path)?).into_owned();
+            text.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        None => String::new(),
+    };
+    let identity = match (&config.etcd_cert, &config.etcd_key) {
+        (Some(cert), Some(key)) => Some((read("etcd_cert", cert)?, read("etcd_key", key)?)),
+        _ => None,
+    };
+    let ca = config.etcd_ca.as_ref().map(|path| read("etcd_ca", path)).transpose()?;
+    Ok(Some(Options {
+        // Either separator is in use for ETCD_HOST.
+        endpoints: hosts.split([',', ';']).map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect(),
+        prefix: config.etcd_prefix.clone().unwrap_or_default(),
+        user: config.etcd_user.clone().map(|user| (user, password)),
+        tls: ca.map(|ca| Tls { ca, identity }),
+        ttl: Duration::from_secs(config.lease_ttl_s),
+    }))
+}
+
+/// Where other nodes reach this one: `HOST:PORT`.
+pub(super) fn advertised(config: &Config, grpc: SocketAddr) -> Result<String, StartError> {
+    match &config.advertise {
+        Some(advertise) if advertise.parse::<SocketAddr>().is_ok() => Ok(advertise.clone()),
+        Some(advertise) if host(advertise) != advertise && !advertise.ends_with(']') => Ok(advertise.clone()),
+        Some(advertise) => Ok(format!("{advertise}:{}", grpc.port())),
+        None if grpc.ip().is_unspecified() => Err(StartError::Advertise(grpc)),
+        None => Ok(grpc.to_string()),
+    }
 }
 
 /// What nodes show each other. Says so if this one asks strangers for nothing.

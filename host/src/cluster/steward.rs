@@ -21,6 +21,9 @@ use crate::journal::Past;
 /// Claims under way at a time.
 const CLAIMS: usize = 16;
 
+/// A room that was loaded here and has no claim after so long is asked after.
+const STAGED: Duration = Duration::from_secs(10);
+
 /// Between two looks, if nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -59,7 +62,8 @@ impl Steward {
         let mut epoch = 0;
         let mut was_open = true;
         loop {
-            match *lease.borrow_and_update() {
+            let held = *lease.borrow_and_update();
+            match held {
                 Lease::Held { epoch: now, until, .. } => {
                     if epoch != now {
                         if epoch != 0 {
@@ -121,6 +125,15 @@ impl Steward {
                 }
                 None if to_be == Some(&*self.node) => wanted.push(home),
                 _ => {}
+            }
+        }
+        for room in self.registry.staged_longer(STAGED) {
+            let Some(home) = self.homes().number(&room) else { continue };
+            match self.discovery.get(&format!("{HOMES}{home}")).await {
+                Ok(Some(entry)) if entry.value == self.node.as_bytes() => wanted.push(home),
+                Ok(_) => self.registry.unstage(&room),
+                // Whose it is will be known later.
+                Err(_) => {}
             }
         }
         self.claim_all(wanted).await;
