@@ -1,23 +1,30 @@
 //! What a leaderboard of a million costs inside the guest, and the same code natively, in one run.
 //!
 //! The rank plugin as it is built for a node, called through the engine as a shard does; beside it the same crate
-//! compiled for this machine, called through the SDK's test shard. Both get the same encoded requests. Best of three
-//! rounds each, by the wall clock, on one thread. An argument is the number of entries.
+//! compiled for this machine, called through the SDK's test shard. Both get the same encoded requests. Processor time of
+//! the one thread that does it all, medians of three rounds. An argument is the number of entries.
 //!
 //! `cargo bench -p hotseat --bench rank -- [1000000]`
 
-use std::collections::BTreeMap;
+#[path = "support/guest.rs"]
+mod guest;
+#[path = "support/instance.rs"]
+mod instance;
+#[path = "support/timing.rs"]
+mod timing;
+
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use hotseat::plugin::{Engine, Env, Input, Instance, Verdict, Version};
-use hotseat::snowflake::Generator;
+use guest::prepare;
+use hotseat::plugin::{Input, Instance, Verdict, Version};
 use hotseat_guest::testing::TestShard;
 use hotseat_services::rank::{Change, Changes, Range, Users, method};
+use instance::fresh;
 use prost::Message as _;
+use timing::{median_of_three, row, spent};
 
 /// Changes of one `Update`.
 const BATCH: u64 = 1000;
@@ -29,25 +36,16 @@ fn main() -> Result<()> {
     let entries: u64 =
         std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let mut out = std::io::stdout();
-    writeln!(out, "{entries} entries, random scores; best of three rounds\n")?;
-    writeln!(out, "{:<34} {:>12} {:>12} {:>8}", "", "guest", "native", "ratio")?;
-    let guest = measure(&mut Guest::new()?, entries)?;
-    let native = measure(&mut Native::new()?, entries)?;
+    writeln!(out, "{entries} entries, random scores; processor time, medians of three rounds\n")?;
+    writeln!(out, "| what | in the guest | native | ratio |\n|---|---|---|---|")?;
+    let guest = measure(Guest::new, entries)?;
+    let native = measure(Native::new, entries)?;
     for ((what, guest), (_, native)) in guest.iter().zip(&native) {
-        let ratio = guest.as_secs_f64() / native.as_secs_f64();
-        writeln!(out, "{what:<34} {:>12} {:>12} {ratio:>8.2}", told(*guest), told(*native))?;
+        writeln!(out, "{}", row(what, *guest, *native))?;
     }
     let per_second = 1.0 / guest[1].1.as_secs_f64();
     writeln!(out, "\nupdates in the guest: {:.2} M/s", per_second / 1e6)?;
     Ok(())
-}
-
-fn told(time: Duration) -> String {
-    match time.as_nanos() {
-        0..1_000 => format!("{} ns", time.as_nanos()),
-        1_000..1_000_000 => format!("{:.1} us", time.as_secs_f64() * 1e6),
-        _ => format!("{:.1} ms", time.as_secs_f64() * 1e3),
-    }
 }
 
 /// Somebody who answers requests.
@@ -58,7 +56,7 @@ trait Shard {
     fn save_and_load(&mut self) -> Result<(Duration, Duration)>;
 }
 
-fn measure(shard: &mut dyn Shard, entries: u64) -> Result<Vec<(&'static str, Duration)>> {
+fn measure<S: Shard>(make: impl Fn() -> Result<S>, entries: u64) -> Result<Vec<(&'static str, Duration)>> {
     let mut random = Random(0x5DEE_CE66);
     let mut batch = |users: &mut dyn FnMut(&mut Random) -> u64| {
         let (mut user_ids, mut scores) = (Vec::new(), Vec::new());
@@ -77,24 +75,27 @@ fn measure(shard: &mut dyn Shard, entries: u64) -> Result<Vec<(&'static str, Dur
             })
         })
         .collect();
-    let started = Instant::now();
-    for body in &fill {
-        shard.call(method::UPDATE, body)?;
-    }
-    let insert = started.elapsed() / u32::try_from(entries)?;
+    let mut filled = None;
+    let insert = median_of_three(|| {
+        // One at a time: they are large.
+        drop(filled.take());
+        let shard = filled.insert(make()?);
+        let (_, time) =
+            spent(|| fill.iter().try_for_each(|body| shard.call(method::UPDATE, body).map(drop)))?;
+        Ok(time / u32::try_from(entries)?)
+    })?;
+    let mut shard = filled.context("a round has filled it")?;
     drop(fill);
 
-    let update = best(|| {
+    let update = median_of_three(|| {
         let bodies: Vec<_> = (0..ROUND).map(|_| batch(&mut |random| 1 + random.below(entries))).collect();
-        let started = Instant::now();
-        for body in &bodies {
-            shard.call(method::UPDATE, body)?;
-        }
-        Ok(started.elapsed() / u32::try_from(ROUND * BATCH)?)
+        let (_, time) =
+            spent(|| bodies.iter().try_for_each(|body| shard.call(method::UPDATE, body).map(drop)))?;
+        Ok(time / u32::try_from(ROUND * BATCH)?)
     })?;
     let mut random = Random(7);
-    let single = best(|| {
-        let bodies: Vec<_> = (0..20_000)
+    let single = median_of_three(|| {
+        let bodies: Vec<_> = (0..100_000)
             .map(|_| {
                 let (user, score) = (1 + random.below(entries), random.below(1 << 40));
                 let (user_id, score) = (user.cast_signed(), score.cast_signed());
@@ -104,9 +105,11 @@ fn measure(shard: &mut dyn Shard, entries: u64) -> Result<Vec<(&'static str, Dur
         each(&bodies, |body| shard.call(method::RANK_CHANGE, body))
     })?;
     let top = Range { a: 1, b: 100, set_id: 1, season: 0 }.encode_to_vec();
-    let top = best(|| each(&vec![top.clone(); 5000], |body| shard.query(method::QUERY_RANK_RANGE, body)))?;
-    let rank = best(|| {
-        let bodies: Vec<_> = (0..20_000)
+    let top = median_of_three(|| {
+        each(&vec![top.clone(); 50_000], |body| shard.query(method::QUERY_RANK_RANGE, body))
+    })?;
+    let rank = median_of_three(|| {
+        let bodies: Vec<_> = (0..100_000)
             .map(|_| {
                 let user_ids = vec![(1 + random.below(entries)).cast_signed()];
                 Users { user_ids, set_id: 1, season: 0 }.encode_to_vec()
@@ -114,7 +117,14 @@ fn measure(shard: &mut dyn Shard, entries: u64) -> Result<Vec<(&'static str, Dur
             .collect();
         each(&bodies, |body| shard.query(method::QUERY_USERS, body))
     })?;
-    let (save, load) = shard.save_and_load()?;
+    let mut loads = Vec::new();
+    let save = median_of_three(|| {
+        let (save, load) = shard.save_and_load()?;
+        loads.push(load);
+        Ok(save)
+    })?;
+    loads.sort();
+    let load = loads[1];
     Ok(vec![
         ("insert, 1,000 a call, each", insert),
         ("update, 1,000 a call, each", update),
@@ -127,19 +137,8 @@ fn measure(shard: &mut dyn Shard, entries: u64) -> Result<Vec<(&'static str, Dur
 }
 
 fn each(bodies: &[Vec<u8>], mut ask: impl FnMut(&[u8]) -> Result<usize>) -> Result<Duration> {
-    let started = Instant::now();
-    for body in bodies {
-        ask(body)?;
-    }
-    Ok(started.elapsed() / u32::try_from(bodies.len())?)
-}
-
-fn best(mut round: impl FnMut() -> Result<Duration>) -> Result<Duration> {
-    let mut best = round()?;
-    for _ in 0..2 {
-        best = best.min(round()?);
-    }
-    Ok(best)
+    let (_, time) = spent(|| bodies.iter().try_for_each(|body| ask(body).map(drop)))?;
+    Ok(time / u32::try_from(bodies.len())?)
 }
 
 /// The plugin in the engine.
@@ -152,12 +151,8 @@ struct Guest {
 impl Guest {
     fn new() -> Result<Self> {
         let data = tempfile::tempdir()?;
-        let engine = Engine::start(data.path().join("cache"), 8, 4 << 30)?;
-        let artefact = Path::new(env!("CARGO_BIN_EXE_hotseat")).with_file_name("../plugins/rank.wasm");
-        let bytes = std::fs::read(&artefact)
-            .with_context(|| format!("{}: run `cargo xtask build`", artefact.display()))?;
-        let version = Arc::new(Version::prepare(&engine, bytes.into())?);
-        let mut instance = fresh(&version)?;
+        let version = prepare("rank", data.path())?;
+        let mut instance = fresh(&version, "rank#0", &[])?;
         instance.open("rank#0", &[])?;
         Ok(Self { version, instance, _data: data })
     }
@@ -170,11 +165,6 @@ impl Guest {
     }
 }
 
-fn fresh(version: &Arc<Version>) -> Result<Instance> {
-    let (ids, settings) = (Arc::new(Generator::new(1)), Arc::new(BTreeMap::new()));
-    Ok(Instance::new(version, "rank#0".into(), Env::new(1), &ids, &settings)?)
-}
-
 impl Shard for Guest {
     fn call(&mut self, method: &str, body: &[u8]) -> Result<usize> {
         self.ask(&Input::Call { method, body })
@@ -185,13 +175,10 @@ impl Shard for Guest {
     }
 
     fn save_and_load(&mut self) -> Result<(Duration, Duration)> {
-        let started = Instant::now();
-        let snapshot = self.instance.save()?;
-        let save = started.elapsed();
-        let mut other = fresh(&self.version)?;
-        let started = Instant::now();
-        other.load(&snapshot)?;
-        Ok((save, started.elapsed()))
+        let (snapshot, save) = spent(|| Ok(self.instance.save()?))?;
+        let mut other = fresh(&self.version, "rank#0", &[])?;
+        let (_, load) = spent(|| Ok(other.load(&snapshot)?))?;
+        Ok((save, load))
     }
 }
 
@@ -216,13 +203,9 @@ impl Shard for Native {
     }
 
     fn save_and_load(&mut self) -> Result<(Duration, Duration)> {
-        let started = Instant::now();
-        let snapshot = self.0.save();
-        let save = started.elapsed();
-        let started = Instant::now();
-        let other = TestShard::<rank::V1>::load(&snapshot).map_err(anyhow::Error::msg)?;
-        let load = started.elapsed();
-        drop(other);
+        let (snapshot, save) = spent(|| Ok(self.0.save()))?;
+        // Handed out, so that dropping it is not measured.
+        let (_other, load) = spent(|| TestShard::<rank::V1>::load(&snapshot).map_err(anyhow::Error::msg))?;
         Ok((save, load))
     }
 }
