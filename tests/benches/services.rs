@@ -204,20 +204,25 @@ async fn fan_out(node: &Node, runs: usize, subscribers: usize) -> Result<()> {
     let id = 1_000_000;
     chat.reg(Id { id }).await?;
     let (got, mut all_got) = mpsc::channel(subscribers);
-    let mut channel = connect(node).await?;
-    for subscriber in 0..subscribers {
-        if subscriber % PER_CONNECTION == 0 {
-            channel = connect(node).await?;
-        }
-        let consumer = Consumer { id, from: NEW_ONLY, user: 0 };
-        let mut stream = ChatServiceClient::new(channel.clone()).subscribe(consumer).await?.into_inner();
-        let got = got.clone();
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = stream.next().await {
-                // The end of the benchmark is no failure.
-                let _ = got.send(message.offset).await;
-            }
+    let mut left = subscribers;
+    while left > 0 {
+        let count = left.min(PER_CONNECTION);
+        left -= count;
+        let channel = connect(node).await?;
+        // At once, because each waits for the disk.
+        let streams = (0..count).map(|_| {
+            let mut chat = ChatServiceClient::new(channel.clone());
+            async move { chat.subscribe(Consumer { id, from: NEW_ONLY, user: 0 }).await }
         });
+        for stream in futures_util::future::try_join_all(streams).await? {
+            let (mut stream, got) = (stream.into_inner(), got.clone());
+            tokio::spawn(async move {
+                while let Some(Ok(message)) = stream.next().await {
+                    // The end of the benchmark is no failure.
+                    let _ = got.send(message.offset).await;
+                }
+            });
+        }
     }
     let mut rounds = Vec::new();
     for _ in 0..runs {
