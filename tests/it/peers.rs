@@ -92,7 +92,7 @@ async fn node(change: impl FnOnce(&mut Config)) -> World {
 }
 
 async fn score(channel: PeerChannel) -> Result<(), Status> {
-    let change = Change { user_id: 7, score: 120, set_id: 1, ..Change::default() };
+    let change = Change { user_id: 7, score: 120, set_id: 1 };
     RankingServiceClient::new(channel).rank_change(change).await.map(drop)
 }
 

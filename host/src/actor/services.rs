@@ -82,7 +82,7 @@ impl Services {
         let open = |address: &Address| match address {
             Address::Peer(addr) => Ok((addr.clone(), dialer.open(addr)?)),
             Address::Foreign(url) => {
-                let name = url.trim_start_matches("http://").trim_end_matches('/');
+                let name = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
                 Ok((name.to_owned(), PeerChannel::foreign(url)?))
             }
         };

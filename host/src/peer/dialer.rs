@@ -109,7 +109,8 @@ impl Dialer {
         };
         let endpoint = endpoint(&format!("{scheme}://{rest}")).map_err(error)?;
         let uri = endpoint.uri();
-        if uri.port_u16().is_none_or(|port| port == 0) || !matches!(uri.path(), "" | "/") {
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or_default());
+        if host.is_empty() || port == 0 || !matches!(uri.path(), "" | "/") {
             return Err(error("allowed is HOST:PORT".into()));
         }
         let endpoint = endpoint
@@ -196,7 +197,8 @@ mod tests {
             for bad in
                 ["", ":1", "localhost", "localhost:0", "localhost:65536", "a b:1", "localhost:1/x", &scheme]
             {
-                let error = dialer.open(bad).map(drop).unwrap_err().to_string();
+                let Err(error) = dialer.open(bad) else { panic!("{bad} is dialled") };
+                let error = error.to_string();
                 assert!(error.starts_with(&format!("address {bad:?} cannot be dialled: ")), "{error}");
             }
         }

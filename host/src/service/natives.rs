@@ -26,6 +26,7 @@ impl Natives {
 
     /// One more. A plugin that declares a service of the same name is not asked.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a service is served as well, nothing is summed up")]
     pub fn add<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
