@@ -75,7 +75,9 @@ pub struct Addrs {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An agent without a game, and no cluster to find one in.
-    #[error("roles {0}: an agent without game finds its rooms in a cluster, and there is none: set ETCD_HOST")]
+    #[error(
+        "roles {0}: an agent without game finds its rooms in a cluster, and there is none: set ETCD_HOST"
+    )]
     Roles(String),
     /// Etcd, or the table in its place.
     #[error(transparent)]
@@ -84,7 +86,9 @@ pub enum StartError {
     #[error(transparent)]
     Id(#[from] IdError),
     /// Another process has the name.
-    #[error("node id {node} is taken by the node at {holder}: stop that one, or take another node_id (SERVICE_ID)")]
+    #[error(
+        "node id {node} is taken by the node at {holder}: stop that one, or take another node_id (SERVICE_ID)"
+    )]
     NodeTaken {
         /// The name.
         node: String,
@@ -98,7 +102,9 @@ pub enum StartError {
         found: String,
     },
     /// Others cannot reach the node by the address it listens on.
-    #[error("grpc_listen {0} says not how other nodes reach this one: set advertise to its host name or address")]
+    #[error(
+        "grpc_listen {0} says not how other nodes reach this one: set advertise to its host name or address"
+    )]
     Advertise(SocketAddr),
     /// A file with a secret or certificate for etcd.
     #[error("{key} {}", path.display())]

@@ -58,7 +58,9 @@ async fn measure(kib: u32, rooms: usize, swaps: usize, versions: &[Vec<u8>; 2]) 
     let gap = Arc::new(Gap::default());
     let mut players = Vec::new();
     for at in 0..rooms {
-        let mut client = Client::connect(app.addrs().listen.context("no agent")?).await?.with_timeout(Duration::from_secs(30));
+        let mut client = Client::connect(app.addrs().listen.context("no agent")?)
+            .await?
+            .with_timeout(Duration::from_secs(30));
         // A home room each, as far as the hash allows: there are far more rooms than players.
         client.login(&Login::device(format!("player-{at}"))).await?;
         client.send(FILL, &(kib << 10).to_be_bytes()).await?;

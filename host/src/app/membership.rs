@@ -117,7 +117,8 @@ impl Membership {
                         said = true;
                     }
                 }
-                Ok(Written::Refused(None)) | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
+                Ok(Written::Refused(None))
+                | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(LOOK).await;
@@ -134,8 +135,10 @@ impl Membership {
         let place = self.discovery.register(&format!("{NODES}{}", self.node), telling.info.write());
         let key = |service: &String| format!("backends/{service}/{}", self.node);
         let addr = telling.info.grpc.clone();
-        let backends: Vec<Registration> =
-            services.iter().map(|service| self.discovery.register(&key(service), addr.clone().into())).collect();
+        let backends: Vec<Registration> = services
+            .iter()
+            .map(|service| self.discovery.register(&key(service), addr.clone().into()))
+            .collect();
         let mut draining = self.draining.subscribe();
         tokio::spawn(async move {
             let _backends = backends;
@@ -197,7 +200,8 @@ impl Membership {
     pub(super) async fn drain(&self, limit: Duration) {
         self.draining.send_replace(true);
         let deadline = Instant::now() + limit;
-        let others = || self.placement.nodes().iter().any(|node| node.takes_rooms() && *node.id != *self.node);
+        let others =
+            || self.placement.nodes().iter().any(|node| node.takes_rooms() && *node.id != *self.node);
         while !self.homes.claims().is_empty() && others() {
             if Instant::now() > deadline {
                 warn!(rooms = self.homes.claims().len(), "home rooms not handed over in time");
@@ -265,7 +269,8 @@ async fn home_rooms(discovery: &Discovery, ours: usize) -> Result<u32, StartErro
                 let count = text.parse().ok().filter(|count| (1..=65_536).contains(count));
                 return count.ok_or(StartError::HomeRooms { found: text.chars().take(40).collect() });
             }
-            Ok(Written::Refused(None)) | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
+            Ok(Written::Refused(None))
+            | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
                 tokio::time::sleep(LOOK).await;
             }
             Err(error) => return Err(error.into()),

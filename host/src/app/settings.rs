@@ -88,7 +88,11 @@ pub(super) fn etcd(config: &Config) -> Result<Option<Options>, StartError> {
     let ca = config.etcd_ca.as_ref().map(|path| read("etcd_ca", path)).transpose()?;
     Ok(Some(Options {
         // Either separator is in use for ETCD_HOST.
-        endpoints: hosts.split([',', ';']).map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect(),
+        endpoints: hosts
+            .split([',', ';'])
+            .map(|host| host.trim().to_owned())
+            .filter(|host| !host.is_empty())
+            .collect(),
         prefix: config.etcd_prefix.clone().unwrap_or_default(),
         user: config.etcd_user.clone().map(|user| (user, password)),
         tls: ca.map(|ca| Tls { ca, identity }),

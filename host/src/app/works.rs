@@ -137,7 +137,10 @@ impl Works {
         let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
         if !strangers.is_empty() {
             let shards: Vec<_> = strangers.keys().map(String::as_str).collect();
-            warn!(shards = shards.join(" "), "the journal keeps rooms or shards of plugins that do not run here");
+            warn!(
+                shards = shards.join(" "),
+                "the journal keeps rooms or shards of plugins that do not run here"
+            );
         }
         let plane = Arc::new(plane);
         Ok(Self { registry, plane, deployers, homes_left, strangers, journal, letters, watched })

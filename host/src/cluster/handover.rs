@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::metrics::ClusterMetrics;
 use super::node::NodeInfo;
@@ -196,7 +196,7 @@ impl Rooms for Receiver {
             let past = Past { base: base.to_vec(), inputs: inputs.to_vec() };
             self.registry.stage(&room, past).await.map_err(Status::failed_precondition)?;
             self.metrics.taken_over.inc();
-            info!(room, from, "room loaded, waits for its claim");
+            debug!(room, from, "room loaded, waits for its claim");
         }
         Ok(Response::new(TakeReply { lease: id }))
     }

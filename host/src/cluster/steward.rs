@@ -188,7 +188,7 @@ impl Steward {
         if !back.is_empty() {
             self.registry.restore(back).await;
         }
-        info!(claimed = ours, of = count, "home rooms claimed");
+        debug!(claimed = ours, of = count, "home rooms claimed");
     }
 
     /// A new lease: what was claimed under the one before may be another host's by now.

@@ -4,7 +4,7 @@
 //! waited for by its own sessions, not by the stream. What the rooms send gathers in the agent's [`Line`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -45,6 +45,8 @@ struct Agent {
     node: String,
     line: Arc<Line>,
     sessions: HashMap<u64, Seat>,
+    /// Sessions whose attach was refused, with the attempt: they have no seat, unless they have asked again meanwhile.
+    refused: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 /// One session of the agent, as long as it has a seat here or this host keeps track of its user.
@@ -52,6 +54,8 @@ struct Seat {
     user: UserId,
     id: SessionId,
     remote: Arc<Remote>,
+    /// Times it has asked for a seat.
+    attempts: u64,
 }
 
 impl Terminal {
@@ -83,7 +87,8 @@ impl Terminal {
         // It is empty, and takes more than this.
         let _ = line.welcome(Welcome { version: LINK_VERSION, node: self.node.to_string() });
         info!(agent = node, "link open");
-        let agent = Agent { terminal: self, node, line: Arc::clone(&line), sessions: HashMap::new() };
+        let (sessions, refused) = (HashMap::new(), Arc::default());
+        let agent = Agent { terminal: self, node, line: Arc::clone(&line), sessions, refused };
         tokio::spawn(agent.run(ups));
         let guard = CutOnDrop(line);
         let downs = futures_util::stream::unfold(guard, async |guard| {
@@ -158,7 +163,18 @@ impl Agent {
         }
     }
 
+    /// Forgets sessions that have been refused since the last time.
+    fn forget_refused(&mut self) {
+        let refused = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        for (number, attempt) in refused {
+            if self.sessions.get(&number).is_some_and(|seat| seat.attempts == attempt) {
+                self.sessions.remove(&number);
+            }
+        }
+    }
+
     fn attach(&mut self, number: u64, attach: cluster::Attach) {
+        self.forget_refused();
         let refuse = |why: Why, text: String| {
             let what = Some(Told::Refused(Refused { why: why.into(), text }));
             // A line that is cut ends the stream.
@@ -179,7 +195,10 @@ impl Agent {
             user: UserId(user),
             id: SessionId::next(),
             remote: Arc::new(Remote::new(number, Arc::clone(line))),
+            attempts: 0,
         });
+        seat.attempts += 1;
+        let (attempt, refused) = (seat.attempts, Arc::clone(&self.refused));
         let remote = Arc::clone(&seat.remote);
         let outbox = Arc::new(Outbox::remote(Arc::clone(&remote)));
         let player = Player { user: UserId(user), session: seat.id, outbox };
@@ -192,6 +211,7 @@ impl Agent {
                     remote.seated(uplink, login);
                 }
                 Err(error) => {
+                    refused.lock().unwrap_or_else(PoisonError::into_inner).push((number, attempt));
                     let (why, text) = refusal(error);
                     let what = Some(Told::Refused(Refused { why: why.into(), text }));
                     let _ = line.tell(Down { sessions: vec![number], what });

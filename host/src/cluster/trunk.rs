@@ -225,8 +225,10 @@ struct Reader {
 impl Reader {
     async fn run(self, channel: PeerChannel, pump: Pump) {
         let node = Arc::clone(&self.trunk.node);
+        let mut was_open = false;
         let why = match self.connect(channel, pump).await {
             Ok(downs) => {
+                was_open = true;
                 info!(host = %node, "link open");
                 self.metrics.links.inc();
                 let why = self.read(downs).await;
@@ -240,7 +242,11 @@ impl Reader {
             sessions.ended = true;
             std::mem::take(&mut sessions.here)
         };
-        warn!(host = %node, why, sessions = lost.len(), "link ended");
+        if was_open {
+            warn!(host = %node, why, sessions = lost.len(), "link ended");
+        } else {
+            debug!(host = %node, why, sessions = lost.len(), "host not reached");
+        }
         for (_, seat) in lost {
             match seat.asking {
                 Some((_, asking)) => {
@@ -306,16 +312,12 @@ impl Reader {
                     let _ = asking.send(Ok(self.trunk.uplink(seated.clone())));
                 }
             }
+            // The host has forgotten the session by now.
             Some(What::Refused(refused)) => {
                 let Some(seat) = sessions.here.remove(&number) else { return };
                 if let Some((_, asking)) = seat.asking {
                     let _ = asking.send(Err(self.refused(refused)));
                 }
-                let (ups, session) = (self.trunk.ups.clone(), SessionId(number));
-                let reason = crate::link::LeaveReason::Lost;
-                // The host forgets the session too. A full queue is waited for elsewhere: this task must go on reading.
-                let leave = Up::Leave { user: UserId(0), session, reason };
-                tokio::spawn(async move { ups.send(leave).await });
             }
             Some(What::Moving(_)) => drop(seat.outbox.signal(Signal::Moving)),
             Some(What::Moved(seated)) => {
