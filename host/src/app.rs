@@ -28,6 +28,7 @@ use crate::cluster::node::IdError;
 use crate::cluster::server::LinkServer;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
+use crate::discovery::backends::BackendsError;
 use crate::game::ProfileError;
 use crate::game::metrics::GameMetrics;
 use crate::journal::JournalError;
@@ -82,6 +83,9 @@ pub enum StartError {
     /// Etcd, or the table in its place.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// What the cluster offers.
+    #[error(transparent)]
+    Backends(#[from] BackendsError),
     /// The node's name.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -229,6 +233,8 @@ impl App {
                     homes: Arc::clone(&membership.homes),
                     ids: Arc::new(Generator::new(0)),
                     grpc: grpc.1,
+                    backends: membership.backends(&config)?,
+                    state_dir: membership.state_dir(&config),
                 })
                 .await?,
             ),
@@ -286,7 +292,8 @@ impl App {
             if let Some(registry) = &works.registry {
                 servers.push(tokio::spawn(Arc::clone(registry).serve(rooms_asks)));
                 if membership.is_shared() {
-                    let steward = membership.steward(registry, std::mem::take(&mut works.homes_left));
+                    let steward =
+                        membership.steward(&config, registry, std::mem::take(&mut works.homes_left));
                     servers.push(tokio::spawn(steward.run(stop.clone())));
                 }
             }

@@ -4,6 +4,7 @@
 //! host that has their room: through the queues of [`crate::link`] in this process, through a [`trunk`] to another
 //! one, where a [`terminal`] does what sessions do here.
 
+pub mod estate;
 pub mod handover;
 pub mod metrics;
 pub mod node;

@@ -1,4 +1,4 @@
-//! Services: the unary gRPC calls that guests make, by configured name.
+//! Services: the unary gRPC calls that guests make, by configured name or by the cluster's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request as GrpcRequest, Status};
 
+use crate::discovery::backends::Backends;
 use crate::peer::{DialError, Dialer, PeerChannel};
 
 /// Calls one room may have under way (`wit/host.wit`).
@@ -23,6 +24,8 @@ const ANSWER_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Services {
     table: Arc<BTreeMap<String, Service>>,
+    /// What the cluster offers beyond the table.
+    cluster: Option<Backends>,
     timeout: Duration,
     calls: IntCounterVec,
 }
@@ -92,7 +95,13 @@ impl Services {
             let instances = instances.map_err(|source| ServiceError { name: name.clone(), source })?;
             services.insert(name.clone(), Service { instances, next: AtomicUsize::new(0) });
         }
-        Ok(Self { table: Arc::new(services), timeout, calls })
+        Ok(Self { table: Arc::new(services), cluster: None, timeout, calls })
+    }
+
+    /// Services that the table does not have are looked for among these; an instance is named by its node's id there.
+    #[must_use]
+    pub fn and(self, cluster: Backends) -> Self {
+        Self { cluster: Some(cluster), ..self }
     }
 
     /// Starts a call; its one reply goes to `replies`, which has a place kept for it.
@@ -126,9 +135,18 @@ impl Services {
     }
 
     fn pick(&self, service: &str, instance: &str) -> Result<PeerChannel, Status> {
-        let known = self.table.get(service);
-        let known =
-            known.ok_or_else(|| Status::unavailable(format!("service {service} is not configured")))?;
+        let missing = || Status::unavailable(format!("service {service} has no instance {instance:?}"));
+        let Some(known) = self.table.get(service) else {
+            let unknown =
+                || Status::unavailable(format!("service {service} is neither configured nor found"));
+            let cluster = self.cluster.as_ref().ok_or_else(unknown)?;
+            let found = if instance.is_empty() {
+                cluster.pick(service).ok_or_else(unknown)
+            } else {
+                cluster.by_id(service, instance).ok_or_else(missing)
+            };
+            return found.map(|backend| backend.channel);
+        };
         let channel = if instance.is_empty() {
             let at = known.next.fetch_add(1, Ordering::Relaxed);
             known.instances.get(at % known.instances.len().max(1))
@@ -136,7 +154,7 @@ impl Services {
             known.instances.iter().find(|(name, _)| name == instance)
         };
         let channel = channel.map(|(_, channel)| channel.clone());
-        channel.ok_or_else(|| Status::unavailable(format!("service {service} has no instance {instance:?}")))
+        channel.ok_or_else(missing)
     }
 }
 

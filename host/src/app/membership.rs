@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 use super::{StartError, settings};
 use crate::actor::deploy::Deployer;
 use crate::cluster::LINK_VERSION;
+use crate::cluster::estate::Estates;
 use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
@@ -22,6 +24,7 @@ use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::steward::Steward;
 use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
+use crate::discovery::backends::{Backends, BackendsError};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Registration, Written};
 use crate::game::Homes;
 use crate::game::registry::Registry;
@@ -158,6 +161,21 @@ impl Membership {
         })
     }
 
+    /// Where this node keeps what its rooms have written: where others find it if it dies, if there is such a place.
+    pub(super) fn state_dir(&self, config: &Config) -> PathBuf {
+        config.shared_dir.as_ref().map_or_else(|| config.data_dir.clone(), |dir| dir.join(&*self.node))
+    }
+
+    /// What other nodes offer to guests, if there may be other nodes.
+    pub(super) fn backends(&self, config: &Config) -> Result<Option<Backends>, BackendsError> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        let names = |list: &String| list.split(',').map(|name| name.trim().to_owned()).collect();
+        let allowed = config.discover.as_ref().map(names);
+        Backends::new(&self.discovery, &BTreeMap::new(), allowed, self.dialer.clone()).map(Some)
+    }
+
     /// The end of links to agents on other nodes.
     pub(super) fn terminal(&self, rooms: Link, max_sessions: usize) -> Terminal {
         Terminal::new(&self.node, rooms, self.metrics.clone(), max_sessions)
@@ -182,7 +200,12 @@ impl Membership {
     }
 
     /// Who keeps this host's home rooms.
-    pub(super) fn steward(&self, registry: &Arc<Registry>, pasts: BTreeMap<String, Past>) -> Steward {
+    pub(super) fn steward(
+        &self,
+        config: &Config,
+        registry: &Arc<Registry>,
+        pasts: BTreeMap<String, Past>,
+    ) -> Steward {
         let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
         Steward {
             node: self.node.to_string(),
@@ -190,6 +213,7 @@ impl Membership {
             placement: self.placement.clone(),
             registry: Arc::clone(registry),
             pasts,
+            estates: config.shared_dir.as_ref().map(|dir| Estates::new(dir, &self.node)),
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),

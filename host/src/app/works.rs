@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::plugins::{Common, Wanted};
 use super::{GAME_LOGIC, StartError, settings};
 use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::{Crew, Services, keep};
+use crate::cluster::estate::Estates;
 use crate::config::Config;
+use crate::discovery::backends::Backends;
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, Profiles};
@@ -62,20 +65,32 @@ pub(super) struct WorksParts<'a> {
     pub(super) ids: Arc<Generator>,
     /// Where this node's services listen.
     pub(super) grpc: SocketAddr,
+    /// Where journal and profiles are.
+    pub(super) state_dir: PathBuf,
+    /// What the cluster offers to guests.
+    pub(super) backends: Option<Backends>,
 }
 
 impl Works {
     /// Compiles the plugins and brings back what an earlier process left.
     pub(super) async fn start(parts: WorksParts<'_>) -> Result<Self, StartError> {
-        let WorksParts { config, wanted, security, metrics, homes, ids, grpc } = parts;
+        let WorksParts { config, wanted, security, metrics, homes, ids, grpc, backends, state_dir } = parts;
         let (actor_metrics, game_metrics, service_metrics) = metrics;
         let data_dir = config.data_dir.clone();
         let rooms = if wanted.iter().any(Wanted::is_game) { config.max_rooms } else { 0 };
         let shards = wanted.iter().filter(|plugin| !plugin.is_game()).count() * config.shards;
         let actors = u32::try_from(rooms + shards).unwrap_or(u32::MAX);
         let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
-        let (journal, pasts) = Journal::open(&data_dir.join("journal"), JOURNAL)?;
+        std::fs::create_dir_all(&state_dir)
+            .map_err(|source| StartError::DataDir { path: state_dir.clone(), source })?;
+        let (journal, mut pasts) = Journal::open(&state_dir.join("journal"), JOURNAL)?;
         let journal = Arc::new(journal);
+        for room in Estates::taken_from(&state_dir) {
+            if pasts.remove(&room).is_some() {
+                info!(room, "room went on at another host, what this one had of it is dropped");
+                journal.forget(&room.into());
+            }
+        }
         let letters = data_dir.join("dead-letters");
         let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
         let letters = Arc::new(letters);
@@ -86,6 +101,10 @@ impl Works {
             Duration::from_millis(config.service_timeout_ms),
             actor_metrics.service_calls.clone(),
         )?;
+        let services = match backends {
+            Some(backends) => services.and(backends),
+            None => services,
+        };
         let common = Common {
             config,
             engine,
@@ -121,7 +140,7 @@ impl Works {
         let mut homes_left = BTreeMap::new();
         let registry = match games {
             Some(crew) => {
-                let profiles = Profiles::open(&data_dir, journal.synced())?;
+                let profiles = Profiles::open(&state_dir, journal.synced())?;
                 let bounds = settings::bounds(config);
                 let parts = Parts { crew, bounds, services, metrics: game_metrics, profiles, homes };
                 let registry = Registry::new(parts);

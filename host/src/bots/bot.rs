@@ -286,6 +286,13 @@ impl Bot {
                 self.on_notify(&frame.payload, now);
                 false
             }
+            (ENTER_ACK, Some(avatar)) => {
+                match EnterAck::from_bytes(&frame.payload) {
+                    Ok(ack) => avatar.told_again(&ack, &mut self.tally),
+                    Err(_) => self.tally.odd_frames += 1,
+                }
+                false
+            }
             (op, _) if opcode::is_error(op) => {
                 self.tally.errors += 1;
                 let info = ErrorInfo::from_bytes(&frame.payload).unwrap_or_default();

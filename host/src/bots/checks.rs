@@ -100,6 +100,19 @@ impl Avatar {
         Self { user, tick: ack.tick, seen, rules: None }
     }
 
+    /// The room has found the player again, after it changed hosts: nothing may have gone back.
+    pub(super) fn told_again(&mut self, ack: &EnterAck, tally: &mut Tally) {
+        tally.reseated += 1;
+        if ack.tick < self.tick {
+            tally.ticks_repeated += 1;
+            self.tick = ack.tick;
+        }
+        if ack.score < self.seen.score {
+            tally.scores_fallen += 1;
+            self.seen.score = ack.score;
+        }
+    }
+
     /// The last move that counted.
     pub(super) fn last_move(&self) -> u32 {
         self.seen.last_move

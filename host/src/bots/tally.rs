@@ -63,6 +63,8 @@ counters! {
     positions_jumped,
     /// Notifies that showed an older move than before, or one that was never sent.
     moves_undone,
+    /// Times a room told a player that it had found it again.
+    reseated,
     /// Error frames received.
     errors,
     /// Frames received that nothing was known about, or that did not decode.

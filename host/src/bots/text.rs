@@ -71,6 +71,10 @@ impl Report {
                 ),
             ]);
         }
+        if total.reseated > 0 {
+            let note = "a room that changed hosts found its player again";
+            facts.push(Fact::number("reseated", total.reseated, note, true));
+        }
         if let Some(LongestWait { ms, at_s }) = self.longest_wait {
             let gap = span(Duration::from_secs_f64(ms / 1e3));
             let within = |it: &&Stretch| (it.from_s..it.to_s).contains(&at_s);

@@ -1,7 +1,7 @@
 //! Steward: keeps this host's home rooms: claims those that are to be its own, gives up those that are not, and lets
 //! none move while the lease cannot be proved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::estate::{Estate, Estates};
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
 use super::placement::{HOMES, Placement, rendezvous};
@@ -39,6 +40,8 @@ pub struct Steward {
     pub registry: Arc<Registry>,
     /// What an earlier process of this node left of home rooms; taken up again where they are claimed again.
     pub pasts: BTreeMap<String, Past>,
+    /// What dead hosts have left where all can read it.
+    pub estates: Option<Estates>,
     /// Brings rooms to other hosts.
     pub courier: Courier,
     /// Counters.
@@ -113,6 +116,7 @@ impl Steward {
         let claims = self.placement.claims();
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
+        let mut overtaken = Vec::new();
         for home in 0..self.homes().count() {
             let owner = claims.get(&home).map(|(owner, _)| owner.as_str());
             let to_be = rendezvous(home, hosts.iter().copied());
@@ -120,11 +124,24 @@ impl Steward {
             match owner {
                 Some(owner) if owner == self.node && !ours => wanted.push(home),
                 Some(owner) if owner != self.node && ours => self.lost(home, owner),
+                Some(owner) if owner != self.node && self.pasts.contains_key(&Homes::name(home)) => {
+                    overtaken.push((home, owner.to_owned()));
+                }
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
                 None if to_be == Some(&*self.node) => wanted.push(home),
                 _ => {}
+            }
+        }
+        for (home, owner) in overtaken {
+            // It went on there without what lies here, while this node was away.
+            if let Some(past) = self.pasts.remove(&Homes::name(home)) {
+                warn!(
+                    home,
+                    owner, "home room has another host by now: what this node had of it is set aside"
+                );
+                self.registry.set_aside(&Homes::name(home), &past);
             }
         }
         for room in self.registry.staged_longer(STAGED) {
@@ -171,24 +188,53 @@ impl Steward {
             .buffer_unordered(CLAIMS)
             .collect()
             .await;
-        let mut ours = 0;
+        let ours: BTreeMap<u32, u64> = claims
+            .into_iter()
+            .filter_map(
+                |(home, claim)| if let Claim::Ours(revision) = claim { Some((home, revision)) } else { None },
+            )
+            .collect();
+        self.bring_back(&ours).await;
+        for (home, revision) in &ours {
+            self.homes().claimed(*home, *revision);
+            self.registry.open_staged(&Homes::name(*home));
+        }
+        debug!(claimed = ours.len(), of = count, "home rooms claimed");
+    }
+
+    /// Rooms that were not handed over go on from what this host, or one that is dead, has left of them. To be done
+    /// before anybody is let in.
+    async fn bring_back(&mut self, ours: &BTreeMap<u32, u64>) {
         let mut back = BTreeMap::new();
-        for (home, claim) in claims {
-            let Claim::Ours(revision) = claim else { continue };
-            ours += 1;
-            let name = Homes::name(home);
-            if let Some(past) = self.pasts.remove(&name)
-                && !self.registry.has_staged(&name)
-            {
-                back.insert(name, past);
+        let mut missing = BTreeSet::new();
+        for home in ours.keys() {
+            let name = Homes::name(*home);
+            let past = self.pasts.remove(&name);
+            // What was handed over is newer than all that lies about.
+            if self.registry.has_staged(&name) || self.registry.is_open(&name) {
+                continue;
             }
-            self.homes().claimed(home, revision);
-            self.registry.open_staged(&Homes::name(home));
+            match past {
+                Some(past) => drop(back.insert(name, past)),
+                None => drop(missing.insert(*home)),
+            }
+        }
+        if let Some(mut estates) = self.estates.take() {
+            let live: BTreeSet<String> = self.placement.nodes().into_iter().map(|node| node.id).collect();
+            let registry = Arc::clone(&self.registry);
+            let found = tokio::task::spawn_blocking(move || {
+                let Estate { rooms, documents } = estates.find(&live, registry.homes(), &missing);
+                registry.keep_documents(documents);
+                (estates, rooms)
+            });
+            if let Ok((estates, rooms)) = found.await {
+                self.estates = Some(estates);
+                back.extend(rooms);
+            }
         }
         if !back.is_empty() {
             self.registry.restore(back).await;
         }
-        debug!(claimed = ours, of = count, "home rooms claimed");
     }
 
     /// A new lease: what was claimed under the one before may be another host's by now.

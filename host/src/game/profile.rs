@@ -11,13 +11,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable as _, TableDefinition};
 use tokio::sync::watch;
 use tracing::error;
 
 use crate::plugin::{Put, puts_of};
 
 /// User to version (`u64`, little-endian) and document.
+/// How often, and how far apart, a store is tried that another host is reading.
+const OPEN_TRIES: u32 = 30;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// The store, in its directory.
+const FILE: &str = "profiles.redb";
+
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("documents");
 
 /// How often the journal is looked at while something waits for it.
@@ -114,7 +121,7 @@ impl Profiles {
     /// # Errors
     /// See [`ProfileError`].
     pub fn open(dir: &Path, journal: watch::Receiver<u64>) -> Result<Self, ProfileError> {
-        let path = dir.join("profiles.redb");
+        let path = dir.join(FILE);
         let fail = |why: String| ProfileError::Open { path: path.clone(), why };
         let database = Database::create(&path).map_err(|error| fail(error.to_string()))?;
         create_table(&database).map_err(|error| fail(error.to_string()))?;
@@ -147,7 +154,7 @@ impl Profiles {
     /// All documents of the users that `of` picks: user, version, document. Blocks: reads the whole store.
     pub fn find(&self, of: impl Fn(u64) -> bool) -> Vec<(u64, u64, Arc<[u8]>)> {
         let mut found: BTreeMap<u64, (u64, Arc<[u8]>)> = BTreeMap::new();
-        if let Err(why) = self.shared.read_all(&of, &mut found) {
+        if let Err(why) = read_all(&self.shared.database, &of, &mut found) {
             error!(error = %why, "profiles unreadable");
         }
         let state = self.shared.lock();
@@ -155,6 +162,33 @@ impl Profiles {
             found.insert(*user, (document.version, Arc::clone(&document.bytes)));
         }
         found.into_iter().map(|(user, (version, bytes))| (user, version, bytes)).collect()
+    }
+
+    /// The documents that another process, which has ended, left in `dir`: those of the users that `of` picks. None if
+    /// there is no store.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or is in use.
+    pub fn left_in(dir: &Path, of: impl Fn(u64) -> bool) -> Result<Vec<(u64, u64, Arc<[u8]>)>, ProfileError> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let fail = |error: redb::Error| ProfileError::Open { path: path.clone(), why: error.to_string() };
+        let mut tries = 0;
+        let database = loop {
+            match Database::open(&path) {
+                // Another host reads it at this moment.
+                Err(DatabaseError::DatabaseAlreadyOpen) if tries < OPEN_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(OPEN_PAUSE);
+                }
+                opened => break opened.map_err(|error| fail(error.into()))?,
+            }
+        };
+        let mut found = BTreeMap::new();
+        read_all(&database, of, &mut found).map_err(fail)?;
+        Ok(found.into_iter().map(|(user, (version, bytes))| (user, version, bytes)).collect())
     }
 
     /// Replaces a player's document, on disk not before the journal is at `position` there. The ticket says when it has
@@ -231,23 +265,6 @@ impl Shared {
             return Err(redb::Error::Corrupted(format!("document of user {user} without a version")));
         };
         Ok(Some((u64::from_le_bytes(*version), bytes.into())))
-    }
-
-    fn read_all(
-        &self,
-        of: impl Fn(u64) -> bool,
-        found: &mut BTreeMap<u64, (u64, Arc<[u8]>)>,
-    ) -> Result<(), redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
-        for entry in table.iter()? {
-            let (user, value) = entry?;
-            if of(user.value())
-                && let Some((version, bytes)) = value.value().split_first_chunk::<8>()
-            {
-                found.insert(user.value(), (u64::from_le_bytes(*version), bytes.into()));
-            }
-        }
-        Ok(())
     }
 
     fn judge(&self, state: &mut State, put: &Put) -> Judgement {
@@ -349,6 +366,23 @@ fn judge(stored: u64, put: &Put) -> Judgement {
         None if puts_of(put.version) > puts_of(stored) => Judgement::Take,
         None => Judgement::There,
     }
+}
+
+fn read_all(
+    database: &Database,
+    of: impl Fn(u64) -> bool,
+    found: &mut BTreeMap<u64, (u64, Arc<[u8]>)>,
+) -> Result<(), redb::Error> {
+    let table = database.begin_read()?.open_table(TABLE)?;
+    for entry in table.iter()? {
+        let (user, value) = entry?;
+        if of(user.value())
+            && let Some((version, bytes)) = value.value().split_first_chunk::<8>()
+        {
+            found.insert(user.value(), (u64::from_le_bytes(*version), bytes.into()));
+        }
+    }
+    Ok(())
 }
 
 fn create_table(database: &Database) -> Result<(), redb::Error> {

@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::Registry;
-use crate::game::homes::Homes;
 use crate::game::room::Errand;
 use crate::journal::Past;
 use crate::link::Uplink;
@@ -67,6 +66,21 @@ impl Registry {
             self.staged().remove(name);
         }
         outcome
+    }
+
+    /// Whether a room is open, or waits for its claim.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.exists(name)
+    }
+
+    /// Keeps what was left of a room in a file, where nobody takes it up any more.
+    pub fn set_aside(&self, name: &str, past: &Past) {
+        let journal = &self.crew().world().journal;
+        match journal.set_aside(name, past) {
+            Ok(file) => debug!(room = name, file = %file.display(), "state set aside"),
+            Err(error) => warn!(room = name, %error, "state not set aside and lost"),
+        }
+        journal.forget(&name.into());
     }
 
     /// Whether a room waits for its claim.
@@ -148,10 +162,5 @@ impl Registry {
                 warn!(user, %conflict, "profile from another host not taken");
             }
         }
-    }
-
-    /// Whether a room may be handed over by that name.
-    pub fn is_home(name: &str) -> bool {
-        Homes::is_home(name)
     }
 }
