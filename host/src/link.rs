@@ -160,8 +160,8 @@ pub enum Signal {
     Pause,
     /// The room takes frames again.
     Resume,
-    /// The host that the player sits at cannot be reached any more: attach again.
-    Lost,
+    /// The host that the player sits at cannot be reached any more: attach again. Holds what was never sent to it.
+    Lost(Vec<Frames>),
     /// Flush what is queued, send one last error frame, close.
     Close(Close),
 }

@@ -270,7 +270,7 @@ impl Session {
                     self.input.heard_now();
                 }
                 (Signal::Released(released), Some(_)) => self.released(released),
-                (Signal::Lost, Some(_)) => self.lost(),
+                (Signal::Lost(unsent), Some(_)) => self.lost(unsent),
                 (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
                 (Signal::Resume, Some(seat)) => seat.resume(),
                 // Only a seated player can be moved.

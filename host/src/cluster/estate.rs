@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::game::registry::Document;
 use crate::game::{Homes, Profiles};
-use crate::journal::{self, Found, Past};
+use crate::journal::{self, Found, LookError, Past};
 
 /// Marks of rooms that others have taken up, in a node's directory.
 const TAKEN: &str = "taken";
@@ -119,7 +119,9 @@ fn read(dir: &Path) -> BTreeMap<String, Past> {
             }
             pasts
         }
-        Ok(Found::Letter(_)) => BTreeMap::new(),
+        // A host that has only begun has left nothing.
+        Ok(Found::Letter(_)) | Err(LookError::Empty(_)) => BTreeMap::new(),
+        Err(LookError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => {
             warn!(dir = %dir.display(), %error, "journal of a dead host cannot be read");
             BTreeMap::new()

@@ -62,7 +62,16 @@ impl Router {
 
     /// Answers the agent until its end of the link is gone.
     pub async fn run(self: Arc<Self>, mut asks: mpsc::Receiver<Ask>) {
-        while let Some(ask) = asks.recv().await {
+        let mut placement = self.placement.clone();
+        loop {
+            let ask = tokio::select! {
+                ask = asks.recv() => ask,
+                () = placement.changed() => {
+                    self.prune(&placement);
+                    continue;
+                }
+            };
+            let Some(ask) = ask else { return };
             let router = Arc::clone(&self);
             match ask {
                 Ask::Attach(Attach { player, wish, seat }) => {
@@ -80,6 +89,17 @@ impl Router {
     fn trunks(&self) -> MutexGuard<'_, HashMap<String, Arc<Trunk>>> {
         // The map is whole at every step.
         self.trunks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends links to hosts that are gone. One that is frozen would not end them itself.
+    fn prune(&self, placement: &Placement) {
+        if placement.is_fresh() {
+            for (node, trunk) in &*self.trunks() {
+                if placement.node(node).is_none() {
+                    trunk.close();
+                }
+            }
+        }
     }
 
     async fn left(&self, user: UserId, session: SessionId) {

@@ -273,12 +273,16 @@ impl Steward {
                 }
             }
         }
-        info!(kept, lost, "home rooms claimed again under a new lease");
+        if lost > 0 {
+            error!(kept, lost, "home rooms lost to other hosts with the lease; their state here is dropped");
+        } else {
+            info!(kept, "home rooms claimed again under a new lease");
+        }
     }
 
     /// Another host has a room that was ours: what stands here is worth nothing any more.
     fn lost(&self, home: u32, owner: &str) {
-        error!(home, owner, "home room lost to another host; its state here is dropped");
+        debug!(home, owner, "home room lost to another host; its state here is dropped");
         self.homes().given_up(home);
         self.registry.drop_room(&Homes::name(home));
     }

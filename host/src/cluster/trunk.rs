@@ -11,6 +11,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -39,6 +40,9 @@ const BATCH: usize = 512;
 /// How long the host may take to answer the hello.
 const WELCOME: Duration = Duration::from_secs(5);
 
+/// How long the transport may take to drop a stream that has ended.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// The largest message of a host: what may wait for an agent there.
 const DOWN_MAX: usize = 65 << 20;
 
@@ -53,11 +57,15 @@ pub(super) struct Trunk {
     node: Arc<str>,
     ups: mpsc::Sender<Up>,
     sessions: Arc<Mutex<Sessions>>,
+    /// Ends it.
+    end: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct Sessions {
     here: HashMap<u64, Seat>,
+    /// What had not been sent when the stream ended, by session, in order.
+    unsent: HashMap<u64, Vec<Frames>>,
     /// The link is no more.
     ended: bool,
 }
@@ -84,15 +92,17 @@ impl Trunk {
         metrics: ClusterMetrics,
     ) -> Arc<Self> {
         let (ups, queue) = mpsc::channel(QUEUE);
-        let trunk = Arc::new(Self { node, ups, sessions: Arc::default() });
+        let trunk = Arc::new(Self { node, ups, sessions: Arc::default(), end: CancellationToken::new() });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
-        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone() };
+        let (drained, pump_ended) = oneshot::channel();
+        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended };
         let pump = Pump {
             queue,
             hello: Some(hello),
             batch: Vec::with_capacity(BATCH),
             sessions: Arc::clone(&trunk.sessions),
             metrics,
+            drained: Some(drained),
         };
         tokio::spawn(reader.run(channel, pump));
         trunk
@@ -101,6 +111,11 @@ impl Trunk {
     /// Whether it can be used.
     pub(super) fn is_open(&self) -> bool {
         !lock(&self.sessions).ended
+    }
+
+    /// Ends the link: the host is known to be gone, or frozen for so long that it has lost its rooms.
+    pub(super) fn close(&self) {
+        self.end.cancel();
     }
 
     /// Sessions that the host knows.
@@ -152,6 +167,25 @@ struct Pump {
     batch: Vec<Up>,
     sessions: Arc<Mutex<Sessions>>,
     metrics: ClusterMetrics,
+    /// Told once what was not sent has been put back.
+    drained: Option<oneshot::Sender<()>>,
+}
+
+/// The stream is no more: frames that were never sent go with their sessions to the next host.
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.queue.close();
+        let mut sessions = lock(&self.sessions);
+        while let Ok(up) = self.queue.try_recv() {
+            if let Up::Frames { session, frames, .. } = up {
+                sessions.unsent.entry(session.0).or_default().push(frames);
+            }
+        }
+        drop(sessions);
+        if let Some(drained) = self.drained.take() {
+            let _ = drained.send(());
+        }
+    }
 }
 
 impl Pump {
@@ -220,10 +254,11 @@ fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {
 struct Reader {
     trunk: Arc<Trunk>,
     metrics: ClusterMetrics,
+    pump_ended: oneshot::Receiver<()>,
 }
 
 impl Reader {
-    async fn run(self, channel: PeerChannel, pump: Pump) {
+    async fn run(mut self, channel: PeerChannel, pump: Pump) {
         let node = Arc::clone(&self.trunk.node);
         let mut was_open = false;
         let why = match self.connect(channel, pump).await {
@@ -231,30 +266,36 @@ impl Reader {
                 was_open = true;
                 info!(host = %node, "link open");
                 self.metrics.links.inc();
-                let why = self.read(downs).await;
+                let end = self.trunk.end.clone();
+                let why = tokio::select! {
+                    why = self.read(downs) => why,
+                    () = end.cancelled() => "the host is not there any more".to_owned(),
+                };
                 self.metrics.links.dec();
                 why
             }
             Err(status) => status.message().to_owned(),
         };
-        let lost = {
+        lock(&self.trunk.sessions).ended = true;
+        // The transport drops the stream once it knows; where it does not, what waits in there is lost.
+        let _ = tokio::time::timeout(DRAIN, &mut self.pump_ended).await;
+        let (lost, mut unsent) = {
             let mut sessions = lock(&self.trunk.sessions);
-            sessions.ended = true;
-            std::mem::take(&mut sessions.here)
+            (std::mem::take(&mut sessions.here), std::mem::take(&mut sessions.unsent))
         };
         if was_open {
             warn!(host = %node, why, sessions = lost.len(), "link ended");
         } else {
             debug!(host = %node, why, sessions = lost.len(), "host not reached");
         }
-        for (_, seat) in lost {
+        for (number, seat) in lost {
             match seat.asking {
                 Some((_, asking)) => {
                     let _ = asking.send(Err(AttachError::Unreachable { node: node.to_string() }));
                 }
                 None if seat.seated => {
                     self.metrics.lost_seats.inc();
-                    seat.outbox.signal(Signal::Lost);
+                    seat.outbox.signal(Signal::Lost(unsent.remove(&number).unwrap_or_default()));
                 }
                 None => {}
             }

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{Session, Step};
 use crate::agent::ending::End;
 use crate::agent::seat::Seat;
-use crate::link::{AttachError, LeaveReason, Player, Released, SessionId, Uplink, UserId, Wish};
+use crate::link::{AttachError, Frames, LeaveReason, Player, Released, SessionId, Uplink, UserId, Wish};
 
 /// How long a seat that came too late is waited for, to leave it again.
 const LATE_SEAT: Duration = Duration::from_secs(60);
@@ -62,10 +62,10 @@ impl Session {
     }
 
     /// The host the player sat at cannot be reached any more; the room may have another one by now.
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, backlog: Vec<Frames>) {
         let Some(seat) = &self.seat else { return };
-        let room = Some(seat.room().to_owned());
-        self.attach_again(Wish { room, login: seat.login(), again: true, ..Wish::default() });
+        let (room, login) = (Some(seat.room().to_owned()), seat.login());
+        self.attach_again(Wish { room, node: None, backlog, login, again: true });
     }
 
     fn attach_again(&mut self, wish: Wish) {

@@ -136,7 +136,7 @@ impl Remote {
                 self.tell(What::Close(told(close)))
             }
             // These go the other way.
-            Signal::Pause | Signal::Resume | Signal::Lost => false,
+            Signal::Pause | Signal::Resume | Signal::Lost(_) => false,
         }
     }
 
