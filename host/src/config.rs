@@ -28,8 +28,9 @@ use table::keys;
 pub const FILE: &str = "hotseat.toml";
 /// What the names of environment variables begin with.
 pub const ENV_PREFIX: &str = "HOTSEAT_";
-/// Known, but no settings: what `hotseat plugin`, `--config` and the plugin build read.
-pub(crate) const ENV_OTHERS: [&str; 3] = ["HOTSEAT_ADMIN", "HOTSEAT_CONFIG", "HOTSEAT_WASM_TOOLCHAIN"];
+/// Known, but no settings: what `hotseat plugin`, `--config`, the plugin build and the tests read.
+pub(crate) const ENV_OTHERS: [&str; 4] =
+    ["HOTSEAT_ADMIN", "HOTSEAT_CONFIG", "HOTSEAT_ETCD", "HOTSEAT_WASM_TOOLCHAIN"];
 /// Variables that containers of a cluster commonly have, and the keys they stand for.
 pub(crate) const ENV_ALIASES: [(&str, &str); 3] =
     [("ETCD_HOST", "etcd_host"), ("SERVICE_ID", "node_id"), ("MACHINE_ID", "machine_id")];

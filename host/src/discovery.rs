@@ -299,14 +299,17 @@ impl Discovery {
     /// The lease's epoch, if it is certain this very moment that it is held. A process that was stopped sees none when
     /// it goes on, before any task had the chance to publish it.
     pub fn holds(&self) -> Option<u64> {
-        match *self.lease().borrow() {
+        let present = match &self.backend {
+            Backend::Table(table) => table.present(),
+            Backend::Etcd(etcd) => etcd.present(),
+        };
+        match present {
             Lease::Held { epoch, until, .. } if Instant::now() < until => Some(epoch),
             _ => None,
         }
     }
 
-    /// Gives the lease back: everything under it is gone, and no other follows. On etcd, waits 2 s at most for each
-    /// lease that may stand (one, as a rule).
+    /// Gives the lease back: everything under it is gone, and no other follows. Waits 4 s at most.
     /// If it is cancelled, entries under the lease may stay until it expires.
     pub async fn close(&self) {
         match &self.backend {

@@ -238,11 +238,11 @@ async fn a_crash_of_etcd_costs_nothing_that_was_written() {
     let node = etcd.discovery(10);
     let _registered = node.register("nodes/a", b"1".to_vec());
     let (id, _) = held(&node, 1).await;
+    let mut view = node.watch("nodes/");
     sees(&node, "nodes/", &[("nodes/a", "1")]).await;
     etcd.kill();
     let away = node.get("nodes/a").await;
     assert!(matches!(away, Err(DiscoveryError::Away { .. })), "{away:?}");
-    let mut view = node.watch("nodes/");
     let known = timeout(PATIENCE, view.wait_for(|view| !view.fresh)).await.unwrap().unwrap();
     assert_eq!(known.entries.len(), 1, "the last known ones stay");
     drop(known);
@@ -259,9 +259,9 @@ async fn views_follow_what_changed_while_they_were_cut_off() {
     let mut revision = near.put("k/gone", b"1".to_vec(), Hold::Forever).await.unwrap();
     near.put("k/same", b"1".to_vec(), Hold::Forever).await.unwrap();
     sees(&far, "k/", &[("k/gone", "1"), ("k/same", "1")]).await;
+    let mut view = far.watch("k/");
     for round in 0..3 {
         way.cut();
-        let mut view = far.watch("k/");
         timeout(PATIENCE, view.wait_for(|view| !view.fresh)).await.expect("the cut is seen").unwrap();
         assert!(near.remove("k/gone", revision).await.unwrap());
         for at in 0..10 {

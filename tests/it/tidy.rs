@@ -120,7 +120,31 @@ fn arrows_of_dependency_point_one_way() {
                 "proto", "config",
             ],
         ),
-        ("config", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
+        (
+            "discovery",
+            &[
+                "actor",
+                "agent",
+                "game",
+                "journal",
+                "plugin",
+                "service",
+                "snowflake",
+                "link",
+                "admin",
+                "app",
+                "cli",
+                "bots",
+                "demo",
+                "replay",
+                "proto",
+                "config",
+            ],
+        ),
+        (
+            "config",
+            &["discovery", "agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"],
+        ),
         ("telemetry", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
         (
             "peer",
@@ -170,6 +194,13 @@ fn the_engine_is_known_to_the_plugin_module_alone() {
         let uses = line.contains("wasmtime::") || line.contains("use wasmtime");
         (uses && !line.contains('"')).then(|| line.trim().to_owned())
     });
+}
+
+#[test]
+fn etcd_is_known_to_discovery_alone() {
+    let others: Vec<_> =
+        sources(&["host/src"]).into_iter().filter(|it| !it.path.starts_with("host/src/discovery")).collect();
+    none(&others, |line| line.contains("etcd_client").then(|| line.trim().to_owned()));
 }
 
 #[test]

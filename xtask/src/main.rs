@@ -31,6 +31,7 @@ Everything is built with the release profile, so that the engine is compiled onc
 
 Environment:
   HOTSEAT_WASM_TOOLCHAIN=rustup|debian  Which way plugins are compiled; by default the first that works
+  HOTSEAT_ETCD=FILE                     The etcd that tests of the cluster start; by default the one in PATH
   HOTSEAT_DENY_ADVISORIES=1             deny also checks security advisories (fetches their database)
 ";
 

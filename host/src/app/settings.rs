@@ -70,7 +70,9 @@ pub(super) fn services<'a>(
 
 /// How etcd is reached, if there is one.
 pub(super) fn etcd(config: &Config) -> Result<Option<Options>, StartError> {
-    let Some(hosts) = &config.etcd_host else { return Ok(None) };
+    if config.etcd_host.is_none() {
+        return Ok(None);
+    }
     let read = |key: &'static str, path: &PathBuf| {
         std::fs::read(path).map_err(|source| StartError::EtcdFile { key, path: path.clone(), source })
     };
@@ -87,12 +89,7 @@ pub(super) fn etcd(config: &Config) -> Result<Option<Options>, StartError> {
     };
     let ca = config.etcd_ca.as_ref().map(|path| read("etcd_ca", path)).transpose()?;
     Ok(Some(Options {
-        // Either separator is in use for ETCD_HOST.
-        endpoints: hosts
-            .split([',', ';'])
-            .map(|host| host.trim().to_owned())
-            .filter(|host| !host.is_empty())
-            .collect(),
+        endpoints: config.etcd_endpoints(),
         prefix: config.etcd_prefix.clone().unwrap_or_default(),
         user: config.etcd_user.clone().map(|user| (user, password)),
         tls: ca.map(|ca| Tls { ca, identity }),

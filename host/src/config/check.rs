@@ -7,6 +7,8 @@ use crate::peer::{Security, SecurityError, TlsFiles};
 
 use super::{AUTH_KEY_MIN_BYTES, Auth, Config, ConfigError};
 
+mod etcd;
+
 pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let conflict = |key: &'static str, value: String, problem: String| {
         let origin = sources.get(key).cloned().unwrap_or_else(|| "default".into());
@@ -31,6 +33,7 @@ pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Resu
         return conflict("log", format!("{:?}", config.log), problem);
     }
     peers(config, sources)?;
+    etcd::check(config, sources)?;
     match (config.auth, &config.auth_key) {
         (Auth::Token, None) => {
             conflict("auth", "token".into(), "needs auth_key = FILE, the secret that signs tokens".into())

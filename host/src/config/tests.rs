@@ -96,7 +96,7 @@ fn maps_are_merged_by_name() {
 fn texts_and_file_values_mean_the_same() {
     let texts = [
         ("roles", "agent", "roles = [\"agent\"]"),
-        ("roles", "agent,game,rank,chat", "roles = \"all\""),
+        ("roles", "agent,game,snowflake,rank,chat", "roles = \"all\""),
         ("limits", "off", "limits = false"),
         ("limits", "off", "limits = \"off\""),
         ("data_dir", "123", "data_dir = \"123\""),
@@ -134,8 +134,8 @@ fn errors_name_key_value_range_and_origin() {
             &["listen = localhost (environment HOTSEAT_LISTEN)", "an IP address and a port"],
         ),
         (Case::new().flag("frames_per_s", "-1"), &["frames_per_s = -1 (flag --frames-per-s)", "from 1 to"]),
-        (Case::new().flag("roles", "agent,auth"), &["roles = auth", "agent, game, rank, chat"]),
-        (Case::new().flag("roles", "all,gate"), &["roles = gate", "agent, game, rank, chat"]),
+        (Case::new().flag("roles", "agent,auth"), &["roles = auth", "agent, game, snowflake, rank, chat"]),
+        (Case::new().flag("roles", "all,gate"), &["roles = gate", "agent, game, snowflake, rank, chat"]),
         (Case::new().flag("auth", "none"), &["auth = none (flag --auth)", "dev or token"]),
         (Case::new().flag("auth", "token"), &["auth = token (flag --auth) needs auth_key"]),
         (Case::new().flag("limits", "maybe"), &["limits = maybe", "on or off"]),
@@ -220,6 +220,56 @@ fn what_nodes_show_each_other_is_looked_at_before_anything_runs() {
     let broken = case.error();
     assert!(broken.contains("node.key (flag --peer-key) holds no private key in PEM"), "{broken}");
     assert!(!broken.contains(secret));
+}
+
+#[test]
+fn settings_of_etcd_need_each_other() {
+    let file = |case: &Case, name: &str, text: &str| {
+        let path = case.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let host = |text: &str| Case::new().flag("etcd_host", text);
+    let secure = || {
+        let case = host("https://e:2379");
+        let ca = file(&case, "ca", "x");
+        case.flag("etcd_ca", &ca)
+    };
+    let empty = host("e:2379").flag("etcd_user", "me");
+    let password = file(&empty, "password", "\r\n");
+    let cases: &[(Case, &[&str])] = &[
+        (host(" , "), &["etcd_host =", "names no address", "HOST:PORT"]),
+        (host("e:2379,e"), &["etcd_host = e (flag --etcd-host) is no address", "https://HOST:PORT"]),
+        (host("u:p@e:1"), &["is no address"]),
+        (host("http://e:1/v2"), &["is no address"]),
+        (host("e:1,https://e:2"), &["etcd_host = https://e:2", "needs etcd_ca = FILE", "none are built in"]),
+        (host("e:1").flag("etcd_ca", "f"), &["etcd_ca = f (flag --etcd-ca) is for https://"]),
+        (Case::new().flag("etcd_cert", "f"), &["etcd_cert = f (flag --etcd-cert) is for https://"]),
+        (secure().flag("etcd_cert", "f"), &["etcd_cert = f", "needs etcd_key = FILE"]),
+        (secure().flag("etcd_key", "f"), &["etcd_key = f", "needs etcd_cert = FILE"]),
+        (host("https://e:1").flag("etcd_ca", "/none"), &["cannot read the certificates of etcd_ca /none"]),
+        (
+            secure().flag("etcd_cert", "/none").flag("etcd_key", "/none"),
+            &["cannot read the certificate of etcd_cert /none"],
+        ),
+        (host("e:1").flag("etcd_user", "me"), &["etcd_user = me", "needs etcd_password_file = FILE"]),
+        (host("e:1").flag("etcd_password_file", "f"), &["etcd_password_file = f", "needs etcd_user = NAME"]),
+        (
+            host("e:1").flag("etcd_user", "me").flag("etcd_password_file", "/none"),
+            &["cannot read the password of etcd_password_file /none"],
+        ),
+        (empty.flag("etcd_password_file", &password), &["etcd_password_file =", "holds no password"]),
+    ];
+    for (case, parts) in cases {
+        let error = case.error();
+        for part in *parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+    assert!(secure().load().config.etcd_endpoints() == ["https://e:2379"]);
+    let several = Case::new().env("ETCD_HOST", "a:1, http://[::1]:2,");
+    assert_eq!(several.load().config.etcd_endpoints(), ["a:1", "http://[::1]:2"]);
+    assert!(Case::new().load().config.etcd_endpoints().is_empty());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse};
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{DiscoveryError, Entry, Hold, Lease, View, Written};
@@ -88,6 +89,10 @@ impl Etcd {
 
     pub(super) fn lease(&self) -> watch::Receiver<Lease> {
         self.shared.lease.subscribe()
+    }
+
+    pub(super) fn present(&self) -> Lease {
+        *self.shared.lease.borrow()
     }
 
     pub(super) fn registered(&self) -> &Arc<Registered> {
@@ -182,10 +187,10 @@ impl Etcd {
         Ok(Written::Refused(standing))
     }
 
-    /// As long as two requests at most: one that is under way, and the one that gives the lease back.
     pub(super) async fn close(&self) {
         self.shared.closing.cancel();
-        self.shared.closed.cancelled().await;
+        // The keeper may be gone with its runtime.
+        let _ = timeout(2 * REQUEST_TIMEOUT, self.shared.closed.cancelled()).await;
     }
 }
 

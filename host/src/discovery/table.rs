@@ -90,6 +90,10 @@ impl Table {
         self.lease.subscribe()
     }
 
+    pub(super) fn present(&self) -> Lease {
+        *self.lease.borrow()
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
         self.state().entries.get(key).map(|held| held.entry.clone())
     }

@@ -117,7 +117,10 @@ impl Registered {
         for (key, slot) in all {
             let done = match &slot.value {
                 Some(value) => {
-                    self.note(&key, &slot, |slot| slot.tried = Some(lease));
+                    // Whatever becomes of the slot meanwhile: who removes the entry must know of this.
+                    if let Some(slot) = self.slots().get_mut(&key) {
+                        slot.tried = Some(lease);
+                    }
                     let anew = slot.written != Some((lease, slot.change));
                     put(shared, &key, value, lease, anew).await
                 }

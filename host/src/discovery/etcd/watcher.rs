@@ -70,7 +70,7 @@ fn forget(shared: &Shared, prefix: &str, view: &Sender) -> bool {
 }
 
 fn stale(view: &Sender) {
-    view.send_if_modified(|view| view.fresh && !std::mem::replace(&mut Arc::make_mut(view).fresh, false));
+    view.send_if_modified(|view| view.fresh && std::mem::take(&mut Arc::make_mut(view).fresh));
 }
 
 /// Reads the view and follows its changes; why that ended.

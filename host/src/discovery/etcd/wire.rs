@@ -20,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 const PING_EVERY: Duration = Duration::from_secs(6);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What etcd says when users have changed since this one came; it is let in again.
+const OLD_LOGIN: &str = "revision of auth store is old";
+
 pub(super) struct Wire {
     endpoints: Vec<Endpoint>,
     /// Which one is used now.
@@ -91,6 +94,9 @@ impl Wire {
                     Err(error) => error,
                 };
                 let failure = Failure::from(&error);
+                if words(&error).contains(OLD_LOGIN) {
+                    *self.endpoints[at].known.lock().await = false;
+                }
                 left -= 1;
                 if left == 0 || !unseen(&error) || !matches!(failure, Failure::Away(_)) {
                     return Err(failure);
@@ -157,6 +163,7 @@ impl From<&Error> for Failure {
                 Unavailable | DeadlineExceeded | Cancelled | Unknown | Internal | Aborted | DataLoss => {
                     Self::Away(why)
                 }
+                _ if why.contains(OLD_LOGIN) => Self::Away(why),
                 _ => Self::Refused(why),
             },
             Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => {
