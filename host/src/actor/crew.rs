@@ -132,7 +132,7 @@ impl Crew {
 
     /// A new actor's world, with a seed that no other one shares.
     pub(crate) fn new_env(&self) -> Env {
-        Env::new(self.world.ids.next())
+        Env::new(self.world.ids.seed())
     }
 
     /// Counts a guest call.

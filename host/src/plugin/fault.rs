@@ -5,7 +5,7 @@ use std::fmt;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::effects::TooMuch;
-use super::imports::{TooBig, TooManyTimers};
+use super::imports::{NoIds, TooBig, TooManyTimers};
 use super::instance::Host;
 
 /// Which limit or error ended a call.
@@ -74,9 +74,8 @@ pub(super) fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(Trap::StackOverflow) => FaultKind::Stack,
         Some(_) => FaultKind::Trap,
-        None if error.is::<TooMuch>() || error.is::<TooManyTimers>() || error.is::<TooBig>() => {
-            FaultKind::Limit
-        }
+        None if error.is::<TooMuch>() || error.is::<TooManyTimers>() => FaultKind::Limit,
+        None if error.is::<TooBig>() || error.is::<NoIds>() => FaultKind::Limit,
         None => FaultKind::Trap,
     };
     let text = match kind {

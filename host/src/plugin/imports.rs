@@ -9,7 +9,7 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::guest::game::hotseat::plugin as wit;
 use super::instance::Host;
-use crate::snowflake::Generator;
+use crate::snowflake::{Block, Generator, GeneratorError};
 
 /// Limits of `wit/host.wit`, each named there.
 const LOG_LINE_MAX: usize = 1024;
@@ -18,6 +18,10 @@ const TIMERS_MAX: usize = 1024;
 const PROFILE_MAX: usize = 64 << 10;
 const BODY_MAX: usize = 1 << 20;
 const ROOM_NAME_MAX: usize = 64;
+/// Ids that a call may draw: they are recorded with it.
+const IDS_MAX: usize = 16_384;
+/// Ids left of a block for so long are not used any more: they would tell an old time.
+const BLOCK_MS: u64 = 1000;
 
 /// A payload or text larger than the contract allows.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,17 @@ pub(super) struct TooBig {
 #[derive(Debug, thiserror::Error)]
 #[error("timer limit: a room may have at most {TIMERS_MAX} timers")]
 pub(super) struct TooManyTimers;
+
+/// An id that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoIds {
+    /// One more than a call may draw.
+    #[error("id limit: a call may draw at most {IDS_MAX} ids")]
+    TooMany,
+    /// The node has none.
+    #[error(transparent)]
+    Node(#[from] GeneratorError),
+}
 
 fn check(what: &'static str, length: usize, most: usize) -> Result<(), TooBig> {
     if length > most { Err(TooBig { what, length, most }) } else { Ok(()) }
@@ -140,7 +155,7 @@ impl wit::random::Host for Host {
 
 impl wit::ids::Host for Host {
     fn next(&mut self) -> Result<u64> {
-        Ok(self.ids.next())
+        Ok(self.ids.next(self.env.now_ms)?)
     }
 }
 
@@ -195,16 +210,19 @@ impl wit::config::Host for Host {
     }
 }
 
-/// Where a guest's ids come from: the node, or the record of a call that is replayed.
+/// Where a guest's ids come from: the node, block by block, or the record of a call that is replayed.
 pub(super) struct Ids {
     node: Arc<Generator>,
+    /// What is left of the last block taken from the node, and its time. Blocks of a node rise, so ids of a room do.
+    block: Option<Block>,
+    block_ms: u64,
     drawn: Vec<u64>,
     recorded: Option<std::vec::IntoIter<u64>>,
 }
 
 impl Ids {
     pub(super) fn new(node: Arc<Generator>) -> Self {
-        Self { node, drawn: Vec::new(), recorded: None }
+        Self { node, block: None, block_ms: 0, drawn: Vec::new(), recorded: None }
     }
 
     pub(super) fn begin(&mut self, recorded: Option<Vec<u64>>) {
@@ -216,12 +234,29 @@ impl Ids {
         &self.drawn
     }
 
-    fn next(&mut self) -> u64 {
+    /// At the guest's time.
+    fn next(&mut self, now_ms: u64) -> Result<u64, NoIds> {
+        if self.drawn.len() >= IDS_MAX {
+            return Err(NoIds::TooMany);
+        }
         // A replay on another version may draw more than were recorded.
         let recorded = self.recorded.as_mut().and_then(Iterator::next);
-        let id = recorded.unwrap_or_else(|| self.node.next());
+        let id = match recorded.or_else(|| self.left(now_ms)) {
+            Some(id) => id,
+            None => {
+                let mut block = self.node.reserve_for_guests(self.node.guest_block())?;
+                let id = block.first();
+                block.next();
+                (self.block_ms, self.block) = (now_ms, Some(block));
+                id
+            }
+        };
         self.drawn.push(id);
-        id
+        Ok(id)
+    }
+
+    fn left(&mut self, now_ms: u64) -> Option<u64> {
+        self.block.as_mut().filter(|_| now_ms < self.block_ms + BLOCK_MS)?.next()
     }
 }
 

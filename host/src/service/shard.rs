@@ -211,7 +211,12 @@ impl Shard {
             }
             Request::Subscribe { answer, .. } if answer.is_closed() => {}
             Request::Subscribe { method, body, queue, answer } => {
-                let channel = self.actor.crew.world().ids.next();
+                let channel = self.actor.crew.world().ids.reserve_for_guests(1).map(|block| block.first());
+                let Ok(channel) = channel else {
+                    let none =
+                        Failure::new(Code::Unavailable, "this node holds no ids to name a stream with");
+                    return self.said.push(Said::Subscribed(answer, Err(none)));
+                };
                 self.streams.insert(channel, queue);
                 self.metrics.streams.inc();
                 let at = self.said.len();
