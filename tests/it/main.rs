@@ -41,6 +41,7 @@ mod replay;
 // The cluster.
 mod discovery;
 mod discovery_edges;
+mod snowflake;
 
 // Random play against a model.
 mod property;

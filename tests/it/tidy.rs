@@ -171,6 +171,27 @@ fn arrows_of_dependency_point_one_way() {
             "replay",
             &["agent", "game", "service", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"],
         ),
+        (
+            "snowflake",
+            &[
+                "actor",
+                "service",
+                "agent",
+                "game",
+                "link",
+                "admin",
+                "app",
+                "cli",
+                "bots",
+                "demo",
+                "config",
+                "plugin",
+                "journal",
+                "replay",
+                "peer",
+                "telemetry",
+            ],
+        ),
         // Bots are clients: of a node they know what comes over the wire.
         ("bots", &["agent", "game", "plugin", "link", "admin", "app", "cli", "demo", "proto"]),
         ("demo", &["agent", "game", "plugin", "link", "admin", "cli"]),
@@ -205,8 +226,20 @@ fn etcd_is_known_to_discovery_alone() {
 
 #[test]
 fn grpc_is_known_at_the_edges_alone() {
-    let edges = ["admin", "app", "cli", "demo/operator", "proto", "actor/services", "peer", "service"]
-        .map(|edge| format!("host/src/{edge}"));
+    let edges = [
+        "admin",
+        "app",
+        "cli",
+        "cluster",
+        "demo/operator",
+        "link/line",
+        "proto",
+        "actor/services",
+        "peer",
+        "service",
+        "snowflake/service",
+    ]
+    .map(|edge| format!("host/src/{edge}"));
     let inner: Vec<_> = sources(&["host/src", "sdk/build", "sdk/client", "sdk/guest", "sdk/packet"])
         .into_iter()
         .filter(|source| !edges.iter().any(|edge| source.path.to_str().unwrap().starts_with(edge)))
