@@ -36,9 +36,10 @@ use crate::link;
 use crate::peer::SecurityError;
 use crate::plugin::EngineError;
 use crate::proto::DESCRIPTORS;
+use crate::proto::original::snowflake_service_server::SnowflakeServiceServer;
 use crate::service::metrics::ServiceMetrics;
 use crate::service::{self, Door, Natives, ShardsError};
-use crate::snowflake::{Generator, now_ms};
+use crate::snowflake::{SnowflakeError, now_ms};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
 /// The name under which rooms are played. Plugins of all other names serve gRPC.
@@ -86,6 +87,9 @@ pub enum StartError {
     /// What the cluster offers.
     #[error(transparent)]
     Backends(#[from] BackendsError),
+    /// Ids.
+    #[error(transparent)]
+    Snowflake(#[from] SnowflakeError),
     /// The node's name.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -221,7 +225,10 @@ impl App {
         let cluster_metrics = ClusterMetrics::register(&metrics.registry).map_err(failed)?;
         let grpc = bind("grpc_listen", config.grpc_listen).await?;
         let admin = bind("admin_listen", config.admin_listen).await?;
-        let membership = Membership::join(&config, &security, cluster_metrics).await?;
+        // An agent by itself needs no ids: there are 1,024 machine numbers, and there may be many agents.
+        let counts = !wanted.is_empty() || config.roles.contains(&Role::Snowflake);
+        let registry = counts.then_some(&metrics.registry);
+        let membership = Membership::join(&config, &security, cluster_metrics, registry).await?;
         let mut works = match wanted.is_empty() {
             true => None,
             false => Some(
@@ -231,7 +238,7 @@ impl App {
                     security: &security,
                     metrics: (actor_metrics, game_metrics, service_metrics.clone()),
                     homes: Arc::clone(&membership.homes),
-                    ids: Arc::new(Generator::new(0)),
+                    ids: membership.ids(),
                     grpc: grpc.1,
                     backends: membership.backends(&config)?,
                     state_dir: membership.state_dir(&config),
@@ -260,6 +267,11 @@ impl App {
         if let Some(registry) = registry.clone().filter(|_| membership.is_shared()) {
             let terminal = membership.terminal(rooms_link.clone(), config.max_sessions);
             natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(registry));
+        }
+        if let Some(snowflake) = &membership.snowflake
+            && config.roles.contains(&Role::Snowflake)
+        {
+            natives = natives.add(SnowflakeServiceServer::new(snowflake.service()));
         }
         let door = Door {
             plane: works.as_ref().map(|works| Arc::clone(&works.plane)),
@@ -343,10 +355,14 @@ impl App {
             // Aborted, or ended already: either way it is gone.
             let _ = server.await;
         }
-        self.membership.discovery.close().await;
+        let Membership { snowflake, discovery, .. } = self.membership;
+        if let Some(snowflake) = snowflake {
+            snowflake.close().await;
+        }
         if let Some(works) = self.works {
             works.close().await;
         }
+        discovery.close().await;
     }
 }
 

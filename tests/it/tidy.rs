@@ -93,6 +93,8 @@ fn arrows_of_dependency_point_one_way() {
             "agent",
             &[
                 "actor",
+                "cluster",
+                "discovery",
                 "service",
                 "game",
                 "plugin",
@@ -105,7 +107,14 @@ fn arrows_of_dependency_point_one_way() {
                 "snowflake",
             ],
         ),
-        ("game", &["service", "agent", "admin", "app", "cli", "bots", "demo", "proto"]),
+        (
+            "cluster",
+            &["agent", "service", "plugin", "admin", "app", "cli", "bots", "demo", "replay", "config"],
+        ),
+        (
+            "game",
+            &["cluster", "discovery", "service", "agent", "admin", "app", "cli", "bots", "demo", "proto"],
+        ),
         (
             "plugin",
             &[
@@ -116,8 +125,8 @@ fn arrows_of_dependency_point_one_way() {
         (
             "link",
             &[
-                "actor", "service", "agent", "game", "plugin", "admin", "app", "cli", "bots", "demo",
-                "proto", "config",
+                "actor", "cluster", "service", "agent", "game", "plugin", "admin", "app", "cli", "bots",
+                "demo", "config",
             ],
         ),
         (

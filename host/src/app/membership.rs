@@ -32,6 +32,7 @@ use crate::journal::Past;
 use crate::link::Link;
 use crate::peer::{Dialer, Security};
 use crate::proto::cluster::rooms_server::RoomsServer;
+use crate::snowflake::{self, Generator, SequenceOptions, Snowflake};
 
 /// Where the number of home rooms is written down.
 const HOME_ROOMS: &str = "cluster/home-rooms";
@@ -53,6 +54,8 @@ pub(super) struct Membership {
     pub(super) homes: Arc<Homes>,
     pub(super) dialer: Dialer,
     pub(super) metrics: ClusterMetrics,
+    /// Ids of this node's own machine number, if it hands out any.
+    pub(super) snowflake: Option<Snowflake>,
     /// Set once the node is to be empty.
     pub(super) draining: watch::Sender<bool>,
     /// How long a lease lives.
@@ -68,11 +71,13 @@ pub(super) struct Telling {
 }
 
 impl Membership {
-    /// Joins the cluster of the configuration; without one the node is its own. Waits until etcd answers.
+    /// Joins the cluster of the configuration; without one the node is its own. Waits until etcd answers. `ids` is where the
+    /// metrics of ids go, for a node that hands out any.
     pub(super) async fn join(
         config: &Config,
         security: &Security,
         metrics: ClusterMetrics,
+        ids: Option<&prometheus::Registry>,
     ) -> Result<Self, StartError> {
         let node = node::id(config.node_id.as_deref(), &config.data_dir)?;
         let discovery = match settings::etcd(config)? {
@@ -85,7 +90,27 @@ impl Membership {
         } else {
             Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))
         };
+        let ttl = Duration::from_secs(config.lease_ttl_s);
+        let parts = |registry| snowflake::Parts {
+            discovery: discovery.clone(),
+            node_id: node.clone(),
+            data_dir: config.data_dir.clone(),
+            machine_id: config.machine_id,
+            patience: ttl + TAKEN_GRACE,
+            sequences: SequenceOptions {
+                create: config.sequences_create,
+                waiting: config.sequences_waiting,
+                timeout: Duration::from_millis(config.sequences_timeout_ms),
+            },
+            clock: snowflake::Clock::System,
+            registry,
+        };
+        let snowflake = match ids {
+            Some(registry) => Some(snowflake::start(parts(registry)).await?),
+            None => None,
+        };
         Ok(Self {
+            snowflake,
             node: node.into(),
             placement: Placement::new(&discovery),
             discovery,
@@ -93,8 +118,17 @@ impl Membership {
             dialer: security.dialer(),
             metrics,
             draining: watch::Sender::new(false),
-            ttl: Duration::from_secs(config.lease_ttl_s),
+            ttl,
         })
+    }
+
+    /// What guests draw their ids from.
+    pub(super) fn ids(&self) -> Arc<Generator> {
+        // A node without a number of its own runs no guests.
+        self.snowflake.as_ref().map_or_else(
+            || Arc::new(Generator::closed(snowflake::Clock::System)),
+            |snowflake| Arc::clone(snowflake.ids().generator()),
+        )
     }
 
     /// Whether there may be other nodes.
