@@ -39,6 +39,7 @@ mod profiles;
 mod replay;
 
 // The cluster.
+mod cluster;
 mod discovery;
 mod discovery_edges;
 mod snowflake;

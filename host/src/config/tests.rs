@@ -109,7 +109,7 @@ fn texts_and_file_values_mean_the_same() {
         let env = Case::new().env(&format!("HOTSEAT_{}", key.to_uppercase()), text).load().config;
         assert_eq!(flag, Case::new().file(file).load().config, "{key}");
         assert_eq!(flag, env, "{key}");
-        assert_ne!(flag == Config::default(), text != "agent,game,rank,chat", "{key}");
+        assert_ne!(flag == Config::default(), text != "agent,game,snowflake,rank,chat", "{key}");
     }
 }
 

@@ -1,0 +1,312 @@
+//! Cluster: nodes in processes of their own on a real etcd, with players on them while hosts leave, die and freeze.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use game_logic::messages::{PING_ACK, PING_REQ, Ping};
+use hotseat::discovery::Discovery;
+use hotseat_client::{Client, ClientError, Login};
+use hotseat_packet::{ErrorInfo, Message as _, code};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::etcd::Etcd;
+use crate::guests::{guests, lock, services};
+use crate::process::{Process, hotseat};
+use crate::world::{PATIENCE, eventually, take_compiled};
+
+/// How long a lease lives here, seconds: the shorter, the sooner a dead host is noticed.
+const TTL: u64 = 3;
+
+/// A cluster of processes.
+pub(crate) struct Cluster {
+    pub(crate) etcd: Etcd,
+    shared: TempDir,
+    nodes: BTreeMap<String, Process>,
+    /// One at a time: what a few processes need of two cores is much already.
+    _turn: std::fs::File,
+}
+
+impl Cluster {
+    /// An etcd and no nodes.
+    pub(crate) async fn start() -> Self {
+        let turn = tokio::task::spawn_blocking(|| lock("cluster")).await.unwrap();
+        let (etcd, shared) = (Etcd::start().await, tempfile::tempdir().unwrap());
+        Self { etcd, shared, nodes: BTreeMap::new(), _turn: turn }
+    }
+
+    /// A command that runs one more node.
+    fn command(&self, name: &str, roles: &str, dir: &TempDir) -> Command {
+        let mut command = hotseat(dir.path());
+        command.args(["run", "--roles", roles, "--node-id", name, "--etcd-host", &self.etcd.addr()]);
+        command.args(["--lease-ttl-s", &TTL.to_string(), "--shared-dir"]).arg(self.shared.path());
+        if roles.contains("game") {
+            let file = dir.path().join("game.wasm");
+            std::fs::write(&file, &guests().v1.bytes).unwrap();
+            command.arg(format!("--plugin=game-logic={}", file.display()));
+        }
+        for plugin in [&services().rank, &services().chat] {
+            let name = &plugin.manifest.name;
+            if roles.contains(name.as_str()) {
+                let file = dir.path().join(format!("{name}.wasm"));
+                std::fs::write(&file, &plugin.bytes).unwrap();
+                command.arg(format!("--plugin={name}={}", file.display()));
+            }
+        }
+        take_compiled(&dir.path().join("hotseat-data"));
+        command
+    }
+
+    /// One more node, once it listens.
+    pub(crate) fn add(&mut self, name: &str, roles: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = self.command(name, roles, &dir);
+        let doors = if roles.contains("agent") { 3 } else { 2 };
+        self.nodes.insert(name.to_owned(), Process::with_doors(&mut command, dir, doors));
+    }
+
+    pub(crate) fn node(&mut self, name: &str) -> &mut Process {
+        self.nodes.get_mut(name).unwrap()
+    }
+
+    /// A node is told to end, and ends.
+    fn drain(&mut self, name: &str) {
+        let mut node = self.nodes.remove(name).unwrap();
+        node.signal("TERM");
+        assert!(node.ended().success(), "{:?}", node.lines());
+    }
+
+    /// A node dies.
+    fn kill(&mut self, name: &str) {
+        let mut node = self.nodes.remove(name).unwrap();
+        node.signal("KILL");
+        node.ended();
+    }
+
+    fn discovery(&self) -> Discovery {
+        self.etcd.discovery(TTL)
+    }
+
+    /// Waits until these hosts, and no others, have all home rooms, each some.
+    pub(crate) async fn settled(&self, hosts: &[&str]) {
+        let view = self.discovery().watch("rooms/home/");
+        eventually("all home rooms claimed", async || {
+            let view = view.borrow();
+            let mut rooms = BTreeMap::<String, usize>::new();
+            for entry in view.entries.values() {
+                *rooms.entry(String::from_utf8(entry.value.to_vec()).unwrap()).or_default() += 1;
+            }
+            let all = rooms.values().sum::<usize>() == 256;
+            (all && rooms.keys().eq(hosts.iter().copied())).then_some(())
+        })
+        .await;
+    }
+
+    fn agent(&self, name: &str) -> &str {
+        self.nodes[name].clients()
+    }
+
+    async fn login(&self, agent: &str, device: &str) -> Client {
+        let mut client = Client::connect(self.agent(agent)).await.unwrap().with_timeout(PATIENCE);
+        client.login(&Login::device(device)).await.unwrap();
+        client
+    }
+
+    /// Bots that play at an agent, in its own process.
+    fn bots(&self, agent: &str, clients: u32, play: &str, seconds: u32) -> Bots {
+        let dir = tempfile::tempdir().unwrap();
+        let child = hotseat(dir.path())
+            .args(["bots", "--json", "--agent", self.agent(agent), play])
+            .args(["--clients", &clients.to_string(), "--duration", &format!("{seconds}s"), "--prefix", agent])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Bots { child, _dir: dir }
+    }
+}
+
+/// Bots at work.
+struct Bots {
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Bots {
+    async fn report(self) -> Value {
+        let output = tokio::task::spawn_blocking(|| self.child.wait_with_output().unwrap()).await.unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn number(report: &Value, name: &str) -> u64 {
+    report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
+}
+
+/// Nobody was disconnected; nothing came twice, in another order, or went back.
+#[track_caller]
+fn whole(report: &Value, clients: u64) {
+    assert_eq!(number(report, "kept"), clients, "{report:#}");
+    let never = [
+        "duplicated",
+        "out_of_order",
+        "unasked",
+        "ticks_missed",
+        "ticks_repeated",
+        "scores_fallen",
+        "positions_jumped",
+        "moves_undone",
+        "errors",
+        "odd_frames",
+    ];
+    for name in never {
+        assert_eq!(number(report, name), 0, "{name}: {report:#}");
+    }
+    assert!(number(report, "answered") > clients, "{report:#}");
+}
+
+/// And nothing was lost.
+#[track_caller]
+fn lossless(report: &Value, clients: u64) {
+    whole(report, clients);
+    assert_eq!(number(report, "lost"), 0, "{report:#}");
+    assert_eq!(number(report, "moves_lost"), 0, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_drains_and_an_etcd_that_restarts_cost_nobody_anything() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("snowflake-1", "snowflake");
+    cluster.add("services-1", "chat,rank");
+    cluster.add("agent-1", "agent");
+    cluster.add("agent-2", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let bots = [cluster.bots("agent-1", 100, "--home", 16), cluster.bots("agent-2", 100, "--home", 16)];
+    let playing = async |cluster: &Cluster, least: u64| {
+        let watch = cluster.discovery().watch("nodes/");
+        eventually("players", async || {
+            let view = watch.borrow();
+            let players = view.entries.values().map(|entry| {
+                let info: Value = serde_json::from_slice(&entry.value).unwrap();
+                info["players"].as_u64().unwrap()
+            });
+            (players.sum::<u64>() >= least).then_some(())
+        })
+        .await;
+    };
+    playing(&cluster, 200).await;
+
+    // A host comes, and rooms with players go there; another one goes, and all of its rooms leave it.
+    cluster.add("game-3", "game");
+    cluster.settled(&["game-1", "game-2", "game-3"]).await;
+    cluster.drain("game-1");
+    cluster.settled(&["game-2", "game-3"]).await;
+    cluster.etcd.kill();
+    cluster.etcd.restart().await;
+    cluster.settled(&["game-2", "game-3"]).await;
+
+    let mut reseated = 0;
+    for bots in bots {
+        let report = bots.report().await;
+        lossless(&report, 100);
+        reseated += number(&report, "reseated");
+    }
+    assert!(reseated > 60, "{reseated} players found again, though the rooms of a whole host have moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let bots = cluster.bots("agent-1", 60, "--home", 12);
+    cluster.node("game-2").wait("rooms", |node| node.lines().len() > 3);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cluster.kill("game-1");
+    cluster.settled(&["game-2"]).await;
+    let report = bots.report().await;
+    whole(&report, 60);
+    // What was on its way to or from the host, or not yet on its disk, at the moment it died.
+    assert!(number(&report, "lost") <= 60, "{report:#}");
+    assert!(number(&report, "reseated") > 10, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_stand_still_while_etcd_is_frozen_and_lose_nothing() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let bots = cluster.bots("agent-1", 60, "--home", 12);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.etcd.freeze();
+    for host in ["game-1", "game-2"] {
+        cluster.node(host).wait("word that rooms stand still", |node| {
+            node.lines().iter().any(|line| line.contains("rooms stand still"))
+        });
+    }
+    cluster.etcd.thaw();
+    lossless(&bots.report().await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_freezes_past_its_lease_never_plays_on_beside_its_heir() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let bots = cluster.bots("agent-1", 60, "--home", 14);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cluster.node("game-1").signal("STOP");
+    cluster.settled(&["game-2"]).await;
+    cluster.node("game-1").signal("CONT");
+    cluster.node("game-1").wait("word of lost rooms", |node| {
+        node.lines().iter().any(|line| line.contains("home rooms lost to other hosts"))
+    });
+    // It gets its rooms back as any host that comes.
+    cluster.settled(&["game-1", "game-2"]).await;
+    whole(&bots.report().await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_one_session_in_the_whole_cluster() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.add("agent-2", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    for device in ["tablet", "phone", "console", "watch"] {
+        let mut first = cluster.login("agent-1", device).await;
+        let mut second = cluster.login("agent-2", device).await;
+        let frame = first.recv().await.unwrap();
+        let error = ErrorInfo::from_bytes(&frame.payload).unwrap();
+        assert_eq!(error.code, code::DUPLICATE_LOGIN, "{device}: {error:?}");
+        assert!(matches!(first.recv().await, Err(ClientError::Closed { .. })), "{device}");
+        let ping = Ping { id: 7 }.to_bytes().unwrap();
+        second.send(PING_REQ, &ping).await.unwrap();
+        assert_eq!(second.wait_for(PING_ACK).await.unwrap(), ping);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_cannot_have_one_name() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "snowflake");
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = cluster.command("game-1", "snowflake", &dir);
+    let anywhere = "127.0.0.1:0";
+    command.args(["--grpc-listen", anywhere, "--admin-listen", anywhere]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("node id game-1 is taken by the node at 127.0.0.1:"), "{text}");
+    assert!(text.contains("SERVICE_ID"), "{text}");
+}
