@@ -166,8 +166,8 @@ async fn handshake(
     let shake = async {
         match acceptor {
             Some(acceptor) => Ok(Stream::Tls(Box::new(acceptor.accept(stream).await?))),
-            // In HTTP/2 the client speaks first, at once.
-            None => stream.readable().await.map(|()| Stream::Plain(stream)),
+            // In HTTP/2 the client speaks first, at once. A peek, since a socket may be called readable and not be.
+            None => stream.peek(&mut [0]).await.map(|_| Stream::Plain(stream)),
         }
     };
     let (why, error) = match tokio::time::timeout(HANDSHAKE, shake).await {
