@@ -118,7 +118,14 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let child = hotseat(dir.path())
             .args(["bots", "--json", "--agent", self.agent(agent), play])
-            .args(["--clients", &clients.to_string(), "--duration", &format!("{seconds}s"), "--prefix", agent])
+            .args([
+                "--clients",
+                &clients.to_string(),
+                "--duration",
+                &format!("{seconds}s"),
+                "--prefix",
+                agent,
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -222,6 +222,14 @@ impl Registry {
         }
     }
 
+    /// Forgets a session that has ended and has no seat here. Where it has one, its room says when it has let go.
+    pub(super) fn ended(&self, user: u64, session: SessionId) {
+        let mut users = self.users();
+        if users.get(&user).is_some_and(|present| present.session == session && present.mailbox.is_none()) {
+            users.remove(&user);
+        }
+    }
+
     /// Writes the profiles that wait to be written. Blocks. To be called after [`Self::stop`], when
     /// the journal has been closed.
     pub fn close(&self) {

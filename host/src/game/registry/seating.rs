@@ -50,7 +50,7 @@ impl Registry {
                         let _ = seat.send(registry.attach(player, wish).await);
                     });
                 }
-                Ask::Left { user, session } => self.left(user.0, session),
+                Ask::Left { user, session } => self.ended(user.0, session),
             }
         }
     }
