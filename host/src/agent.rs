@@ -29,7 +29,6 @@ mod listener;
 mod login;
 mod roster;
 mod route;
-mod seat;
 mod session;
 
 pub use limits::{Rate, Rates};

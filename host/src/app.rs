@@ -26,6 +26,7 @@ use crate::agent::{Agent, AgentError, KeyError};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
 use crate::cluster::server::LinkServer;
+use crate::cluster::stream::{GameStreams, StreamParts};
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
 use crate::discovery::backends::BackendsError;
@@ -56,6 +57,7 @@ pub struct App {
     addrs: Addrs,
     stop: CancellationToken,
     agent: Option<JoinHandle<()>>,
+    streams: Option<GameStreams>,
     servers: Vec<JoinHandle<()>>,
     works: Option<Works>,
     membership: Membership,
@@ -251,9 +253,10 @@ impl App {
 
         let (agent_link, agent_asks) = link::link(ATTACHING);
         let (rooms_link, rooms_asks) = link::link(ATTACHING);
+        let link = if membership.is_shared() { agent_link } else { rooms_link.clone() };
         let mut agent = None;
         if config.roles.contains(&Role::Agent) {
-            let link = if membership.is_shared() { agent_link } else { rooms_link.clone() };
+            let link = link.clone();
             let (agent_config, authenticator) =
                 (settings::agent_config(&config), settings::authenticator(&config)?);
             agent = Some(Agent::bind(agent_config, authenticator, link, Arc::clone(&metrics)).await?);
@@ -264,6 +267,20 @@ impl App {
         let stop = CancellationToken::new();
         let sessions = agent.as_ref().map(Agent::sessions);
         let mut natives = Natives::described_by(DESCRIPTORS);
+        let streams = registry.as_ref().map(|_| {
+            let parts = StreamParts {
+                link,
+                outbox_max_bytes: config.outbox_max_bytes,
+                max_streams: config.max_sessions,
+                patience: Duration::from_millis(config.idle_timeout_ms),
+                stop: stop.clone(),
+                metrics: membership.metrics.clone(),
+            };
+            GameStreams::new(parts)
+        });
+        if let Some(streams) = &streams {
+            natives = natives.add(streams.server());
+        }
         if let Some(registry) = registry.clone().filter(|_| membership.is_shared()) {
             let terminal = membership.terminal(rooms_link.clone(), config.max_sessions);
             natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(registry));
@@ -295,7 +312,7 @@ impl App {
             };
             servers.push(membership.stand(telling, services, stop.clone()));
             let rooms = registry.as_ref().map(|_| rooms_link);
-            if agent.is_some() {
+            if agent.is_some() || streams.is_some() {
                 servers.push(tokio::spawn(membership.router(rooms).run(agent_asks)));
             }
         }
@@ -316,7 +333,7 @@ impl App {
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
         let grace = Duration::from_millis(config.shutdown_grace_ms);
-        Ok(Self { addrs, stop, agent, servers, works, membership, grace })
+        Ok(Self { addrs, stop, agent, streams, servers, works, membership, grace })
     }
 
     /// Where the node listens.
@@ -345,6 +362,11 @@ impl App {
             && agent.await.is_err()
         {
             warn!("the agent ended in a panic");
+        }
+        if let Some(streams) = &self.streams
+            && tokio::time::timeout(self.grace, streams.ended()).await.is_err()
+        {
+            warn!("game streams did not end in time");
         }
         if let Some(works) = &self.works {
             works.stop().await;

@@ -2,7 +2,7 @@
 //!
 //! [`node`] says who is there, [`placement`] who has which home room, [`router`] brings an agent's sessions to the
 //! host that has their room: through the queues of [`crate::link`] in this process, through a [`trunk`] to another
-//! one, where a [`terminal`] does what sessions do here.
+//! one, where a [`terminal`] does what sessions do here. [`stream`] does so for the agents of the original.
 
 pub mod estate;
 pub mod handover;
@@ -12,6 +12,7 @@ pub mod placement;
 pub mod router;
 pub mod server;
 pub mod steward;
+pub mod stream;
 pub mod terminal;
 mod trunk;
 

@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 mod frames;
 mod line;
 mod outbox;
+mod seat;
 
 pub use frames::{Frames, FramesBuilder, TornFrames};
 pub use line::{Cut, Line};
 pub use outbox::{Broadcast, Outbox, Push, Remote, Taken};
+pub use seat::{Attaching, Blocked, Gone, Seat, Unheard, unseat};
 
 /// A player's account. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

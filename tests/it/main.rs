@@ -38,10 +38,11 @@ mod kills;
 mod profiles;
 mod replay;
 
-// The cluster.
+// The cluster, and what else comes over its door.
 mod cluster;
 mod discovery;
 mod discovery_edges;
+mod game_stream;
 mod snowflake;
 
 // Random play against a model.

@@ -19,14 +19,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
-use self::attach::{Attaching, unseat};
 use super::Shared;
 use super::codec::Output;
 use super::ending::{End, farewell};
 use super::input::{Input, SCRATCH};
 use super::roster::Entry;
-use super::seat::{Blocked, Gone, Seat};
-use crate::link::{AttachError, Outbox, SessionId, Signal, Uplink, UserId};
+use crate::link::{
+    AttachError, Attaching, Blocked, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId, unseat,
+};
 
 /// Events handled in one poll before other tasks get their turn.
 const TURNS: u8 = 4;

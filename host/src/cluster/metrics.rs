@@ -21,6 +21,8 @@ pub struct ClusterMetrics {
     pub taken_over: IntCounter,
     /// Times this node could not prove its lease, and stood still.
     pub lease_losses: IntCounter,
+    /// Open streams of `proto.GameService`.
+    pub streams: IntGauge,
 }
 
 impl ClusterMetrics {
@@ -54,6 +56,7 @@ impl ClusterMetrics {
                 "hotseat_cluster_lease_losses_total",
                 "Times the lease could not be proved",
             )?,
+            streams: gauge("hotseat_game_streams", "Open streams of proto.GameService, one a player")?,
         })
     }
 }

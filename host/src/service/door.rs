@@ -37,6 +37,13 @@ const CONNECTIONS: usize = 4096;
 /// Requests and streams that one connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 16_384;
 
+/// Bytes of one stream that may be under way before who serves it reads.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// Bytes of a whole connection: as many as the protocol allows, so that streams which are not read for a while, since
+/// their rooms do not keep up, do not keep the others waiting.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 /// A peer that says nothing for so long is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -207,6 +214,8 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let service = service_fn(move |request| {

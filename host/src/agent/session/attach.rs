@@ -1,9 +1,6 @@
 //! Attach: how a session gets its seat, and another one when it has lost it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hotseat_packet::code;
 use tokio::time::{Instant, timeout};
@@ -11,14 +8,7 @@ use tracing::debug;
 
 use super::{Session, Step};
 use crate::agent::ending::End;
-use crate::agent::seat::Seat;
-use crate::link::{AttachError, Frames, LeaveReason, Player, Released, SessionId, Uplink, UserId, Wish};
-
-/// How long a seat that came too late is waited for, to leave it again.
-const LATE_SEAT: Duration = Duration::from_secs(60);
-
-/// A seat that is being asked for.
-pub(super) type Attaching = Pin<Box<dyn Future<Output = Result<Uplink, AttachError>> + Send>>;
+use crate::link::{AttachError, Attaching, Frames, Player, Released, Seat, Uplink, UserId, Wish, unseat};
 
 impl Session {
     /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
@@ -91,17 +81,5 @@ impl Session {
             (Ok(_), None) => Step::On,
             (Err(error), _) => Step::End(End::unseated(&error)),
         }
-    }
-}
-
-/// Leaves a seat that was given after the session had given up.
-pub(super) async fn unseat(
-    seat: impl Future<Output = Result<Uplink, AttachError>>,
-    user: UserId,
-    session: SessionId,
-) {
-    if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
-        // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
-        let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Seat: the upward half of a logged-in session. It keeps what the room's mailbox has no space for yet, and the
-//! order of frames, fence and leave across a move.
+//! Seat: the upward half of a session that has been given a place in a room. It keeps what the room's mailbox has no
+//! space for yet, and the order of frames, fence and leave across a move.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,15 +10,21 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::time::{Instant, timeout};
 
-use crate::link::{Frames, LeaveReason, SessionId, Up, Uplink, UserId};
+use super::{AttachError, Frames, LeaveReason, SessionId, Up, Uplink, UserId};
 
 /// How long the room gets to take what is left when its session ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a seat that came too late is waited for, to leave it again.
+const LATE_SEAT: Duration = Duration::from_secs(60);
+
+/// A seat that is being asked for: [`Link::attach`](super::Link::attach) under way.
+pub type Attaching = Pin<Box<dyn Future<Output = Result<Uplink, AttachError>> + Send>>;
+
 type Reserve = Pin<Box<dyn Future<Output = Result<OwnedPermit<Up>, SendError<()>>> + Send>>;
 
 /// Where a session sits.
-pub(super) struct Seat {
+pub struct Seat {
     user: UserId,
     session: SessionId,
     uplink: Uplink,
@@ -40,15 +46,15 @@ pub(super) struct Seat {
 
 /// The room's mailbox is closed, and no move is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone;
+pub struct Gone;
 
 /// The news that a session left did not reach its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unheard;
+pub struct Unheard;
 
 /// Why nothing goes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blocked {
+pub enum Blocked {
     /// The room's mailbox is full.
     Full(Instant),
     /// The player is between two rooms.
@@ -56,7 +62,8 @@ pub(super) enum Blocked {
 }
 
 impl Seat {
-    pub(super) fn new(user: UserId, session: SessionId, uplink: Uplink) -> Self {
+    /// The seat that `uplink` leads to.
+    pub fn new(user: UserId, session: SessionId, uplink: Uplink) -> Self {
         Self {
             user,
             session,
@@ -72,34 +79,37 @@ impl Seat {
     }
 
     /// The name of the room, for logs.
-    pub(super) fn room(&self) -> &str {
+    pub fn room(&self) -> &str {
         &self.uplink.room
     }
 
     /// Whose it is.
-    pub(super) fn user(&self) -> UserId {
+    pub fn user(&self) -> UserId {
         self.user
     }
 
     /// The number of the user's login.
-    pub(super) fn login(&self) -> u64 {
+    pub fn login(&self) -> u64 {
         self.uplink.login
     }
 
     /// Why the socket must not be read, if so, and since when.
-    pub(super) fn blocked(&self) -> Option<Blocked> {
+    pub fn blocked(&self) -> Option<Blocked> {
         let since = self.blocked?;
         Some(if self.moving { Blocked::Moving(since) } else { Blocked::Full(since) })
     }
 
     /// Whether the room is no more. A room that ends says so through the outbox first; this is for what was
     /// missed.
-    pub(super) fn gone(&self) -> bool {
+    pub fn gone(&self) -> bool {
         !self.moving && self.uplink.mailbox.is_closed()
     }
 
     /// Hands a batch to the room, or holds it. Must not be called while [blocked](Self::blocked).
-    pub(super) fn send(&mut self, frames: Frames, now: Instant) -> Result<(), Gone> {
+    ///
+    /// # Errors
+    /// [`Gone`]; the batch is held.
+    pub fn send(&mut self, frames: Frames, now: Instant) -> Result<(), Gone> {
         debug_assert!(self.blocked.is_none());
         let up = Up::Frames { user: self.user, session: self.session, frames };
         match self.uplink.mailbox.try_send(up) {
@@ -124,14 +134,14 @@ impl Seat {
 
     /// The player is about to be moved: what is held and then the fence go to the present room, the rest
     /// waits.
-    pub(super) fn moving(&mut self, now: Instant) {
+    pub fn moving(&mut self, now: Instant) {
         self.moving = true;
         self.fence = true;
         self.blocked = Some(now);
     }
 
     /// The room is not there any more, nor is its host: what is held waits for the next one.
-    pub(super) fn lost(&mut self, now: Instant) {
+    pub fn lost(&mut self, now: Instant) {
         self.moving = true;
         self.fence = false;
         self.orphaned = true;
@@ -140,13 +150,13 @@ impl Seat {
     }
 
     /// The room does not keep up.
-    pub(super) fn pause(&mut self, now: Instant) {
+    pub fn pause(&mut self, now: Instant) {
         self.paused = true;
         self.blocked.get_or_insert(now);
     }
 
     /// It does again.
-    pub(super) fn resume(&mut self) {
+    pub fn resume(&mut self) {
         self.paused = false;
         if self.held.is_none() && !self.moving {
             self.blocked = None;
@@ -154,7 +164,7 @@ impl Seat {
     }
 
     /// The player has been moved. What the old room can no longer take goes to the new one.
-    pub(super) fn moved(&mut self, uplink: Uplink) {
+    pub fn moved(&mut self, uplink: Uplink) {
         self.uplink = uplink;
         self.moving = false;
         self.fence = false;
@@ -167,8 +177,11 @@ impl Seat {
     }
 
     /// Sends what is held and the fence as the mailbox takes them. Ready when the state changed: whatever could
-    /// be sent is; the caller looks at [`Self::blocked`]. Pending with nothing to send.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    /// be sent is; the caller looks at [`Self::blocked`]. Pending, without a waker, with nothing to send.
+    ///
+    /// # Errors
+    /// [`Gone`], ready at once.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         if self.orphaned || (self.held.is_none() && !self.fence) {
             return Poll::Pending;
         }
@@ -207,8 +220,11 @@ impl Seat {
     }
 
     /// Gets up: what is held, the fence and the leave, in order, within a bounded time. A room that has ended
-    /// needs no telling.
-    pub(super) async fn leave(mut self, reason: LeaveReason) -> Result<(), Unheard> {
+    /// needs no telling. Not cancel safe.
+    ///
+    /// # Errors
+    /// [`Unheard`] after 5 s.
+    pub async fn leave(mut self, reason: LeaveReason) -> Result<(), Unheard> {
         let (user, session) = (self.user, self.session);
         // It stands first in the mailbox's queue, and nobody polls it any more.
         self.reserve = None;
@@ -223,5 +239,13 @@ impl Seat {
             Ok(Ok(()) | Err(SendError(_))) => Ok(()),
             Err(_elapsed) => Err(Unheard),
         }
+    }
+}
+
+/// Leaves a seat that was given after the session had given up. Waits for it a minute at most.
+pub async fn unseat(seat: Attaching, user: UserId, session: SessionId) {
+    if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
+        // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
+        let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
     }
 }
