@@ -1,6 +1,7 @@
 //! App: a configuration made into a running node.
 
 mod membership;
+mod natives;
 mod plugins;
 mod settings;
 mod works;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::membership::{Membership, Telling};
+use self::natives::NativeParts;
 use self::works::{Works, WorksParts};
 use crate::actor::ServiceError;
 use crate::actor::artefacts::ArtefactError;
@@ -25,8 +27,7 @@ use crate::admin::{self, Node};
 use crate::agent::{Agent, AgentError, KeyError};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
-use crate::cluster::server::LinkServer;
-use crate::cluster::stream::{GameStreams, StreamParts};
+use crate::cluster::stream::GameStreams;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
 use crate::discovery::backends::BackendsError;
@@ -36,10 +37,8 @@ use crate::journal::JournalError;
 use crate::link;
 use crate::peer::SecurityError;
 use crate::plugin::EngineError;
-use crate::proto::DESCRIPTORS;
-use crate::proto::original::snowflake_service_server::SnowflakeServiceServer;
 use crate::service::metrics::ServiceMetrics;
-use crate::service::{self, Door, Natives, ShardsError};
+use crate::service::{self, Door, ShardsError};
 use crate::snowflake::{SnowflakeError, now_ms};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
@@ -266,30 +265,16 @@ impl App {
 
         let stop = CancellationToken::new();
         let sessions = agent.as_ref().map(Agent::sessions);
-        let mut natives = Natives::described_by(DESCRIPTORS);
-        let streams = registry.as_ref().map(|_| {
-            let parts = StreamParts {
-                link,
-                outbox_max_bytes: config.outbox_max_bytes,
-                max_streams: config.max_sessions,
-                patience: Duration::from_millis(config.idle_timeout_ms),
-                stop: stop.clone(),
-                metrics: membership.metrics.clone(),
-            };
-            GameStreams::new(parts)
+        let players = membership.players(registry.clone());
+        let (natives, streams) = natives::natives(NativeParts {
+            config: &config,
+            membership: &membership,
+            registry: registry.as_ref(),
+            link,
+            rooms: &rooms_link,
+            players: &players,
+            stop: &stop,
         });
-        if let Some(streams) = &streams {
-            natives = natives.add(streams.server());
-        }
-        if let Some(registry) = registry.clone().filter(|_| membership.is_shared()) {
-            let terminal = membership.terminal(rooms_link.clone(), config.max_sessions);
-            natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(registry));
-        }
-        if let Some(snowflake) = &membership.snowflake
-            && config.roles.contains(&Role::Snowflake)
-        {
-            natives = natives.add(SnowflakeServiceServer::new(snowflake.service()));
-        }
         let door = Door {
             plane: works.as_ref().map(|works| Arc::clone(&works.plane)),
             natives,

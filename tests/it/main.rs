@@ -43,6 +43,7 @@ mod cluster;
 mod discovery;
 mod discovery_edges;
 mod game_stream;
+mod players;
 mod snowflake;
 
 // Random play against a model.

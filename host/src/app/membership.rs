@@ -20,6 +20,7 @@ use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
 use crate::cluster::placement::{NODES, Placement};
+use crate::cluster::players::Tracker;
 use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::steward::Steward;
 use crate::cluster::terminal::Terminal;
@@ -213,6 +214,17 @@ impl Membership {
     /// The end of links to agents on other nodes.
     pub(super) fn terminal(&self, rooms: Link, max_sessions: usize) -> Terminal {
         Terminal::new(&self.node, rooms, self.metrics.clone(), max_sessions)
+    }
+
+    /// Who finds players; `registry` has the rooms of this node, if it has any.
+    pub(super) fn players(&self, registry: Option<Arc<Registry>>) -> Tracker {
+        Tracker {
+            node: Arc::clone(&self.node),
+            homes: Arc::clone(&self.homes),
+            registry,
+            placement: self.placement.clone(),
+            dialer: self.dialer.clone(),
+        }
     }
 
     /// Where rooms of other hosts arrive.

@@ -45,7 +45,8 @@ pub(super) fn world(
     }
 }
 
-/// The services guests can call: the configured ones, and this node's own under their plugins' names.
+/// The services guests can call: the configured ones, and this node's own, by name: those of
+/// plugins and of the host.
 pub(super) fn services<'a>(
     config: &Config,
     own: impl Iterator<Item = &'a str>,

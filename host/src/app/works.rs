@@ -16,6 +16,7 @@ use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::{Crew, Services, keep};
 use crate::cluster::estate::Estates;
+use crate::cluster::players;
 use crate::config::Config;
 use crate::discovery::backends::Backends;
 use crate::game::metrics::GameMetrics;
@@ -96,7 +97,7 @@ impl Works {
         let letters = Arc::new(letters);
         let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
         let services = Services::new(
-            &settings::services(config, own, grpc),
+            &settings::services(config, own.chain([players::SERVICE]), grpc),
             &settings::own_dialer(config, security),
             Duration::from_millis(config.service_timeout_ms),
             actor_metrics.service_calls.clone(),

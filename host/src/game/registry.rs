@@ -19,7 +19,7 @@ use super::profile::Profiles;
 use super::room::{self, Birth, Errand, Opened};
 use crate::actor::{Crew, EnlistError, ORDERS, Services};
 use crate::journal::Past;
-use crate::link::{Outbox, SessionId, Up};
+use crate::link::{Outbox, Push, SessionId, Up};
 
 /// Between the name of a room and the node that has it: `match-7@game-1`.
 pub const AT: char = '@';
@@ -151,6 +151,13 @@ impl Registry {
     pub(super) fn forget(&self, name: &Arc<str>) {
         self.rooms().remove(name);
         self.crew.dismiss(name);
+    }
+
+    /// Sends a frame to a user's client, if this host keeps track of the user; whether it is queued. `payload` is at most
+    /// [`hotseat_packet::MAX_DOWN_PAYLOAD`] bytes.
+    pub fn push(&self, user: u64, opcode: u16, payload: &[u8]) -> bool {
+        let outbox = self.users().get(&user).map(|present| Arc::clone(&present.outbox));
+        outbox.is_some_and(|outbox| outbox.push(opcode, payload) == Push::Queued)
     }
 
     /// The home rooms, as this host sees them.

@@ -1,0 +1,61 @@
+//! Natives: the host's own services on the gRPC door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::membership::Membership;
+use crate::cluster::players::Tracker;
+use crate::cluster::server::LinkServer;
+use crate::cluster::stream::{GameStreams, StreamParts};
+use crate::config::{Config, Role};
+use crate::game::registry::Registry;
+use crate::link::Link;
+use crate::proto::DESCRIPTORS;
+use crate::proto::cluster::players_server::PlayersServer;
+use crate::proto::original::snowflake_service_server::SnowflakeServiceServer;
+use crate::service::Natives;
+
+/// What they are made of.
+pub(super) struct NativeParts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) membership: &'a Membership,
+    /// The rooms of this node, if it has any.
+    pub(super) registry: Option<&'a Arc<Registry>>,
+    /// To the rooms of all hosts.
+    pub(super) link: Link,
+    /// To those of this one.
+    pub(super) rooms: &'a Link,
+    pub(super) players: &'a Tracker,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// The services, and the streams that are to have ended before the rooms do.
+pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>) {
+    let NativeParts { config, membership, registry, link, rooms, players, stop } = parts;
+    let mut natives = Natives::described_by(DESCRIPTORS);
+    if registry.is_some() || membership.is_shared() {
+        natives = natives.add(PlayersServer::new(players.clone()));
+    }
+    if let Some(snowflake) = &membership.snowflake
+        && config.roles.contains(&Role::Snowflake)
+    {
+        natives = natives.add(SnowflakeServiceServer::new(snowflake.service()));
+    }
+    let Some(registry) = registry else { return (natives, None) };
+    let streams = GameStreams::new(StreamParts {
+        link,
+        outbox_max_bytes: config.outbox_max_bytes,
+        max_streams: config.max_sessions,
+        patience: Duration::from_millis(config.idle_timeout_ms),
+        stop: stop.clone(),
+        metrics: membership.metrics.clone(),
+    });
+    natives = natives.add(streams.server());
+    if membership.is_shared() {
+        let terminal = membership.terminal(rooms.clone(), config.max_sessions);
+        natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(Arc::clone(registry)));
+    }
+    (natives, Some(streams))
+}

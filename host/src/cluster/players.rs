@@ -1,0 +1,155 @@
+//! Players: what is for a user, brought to it wherever it is connected.
+//!
+//! The host of a user's home room keeps track of the user, so that is where every such call goes; any node takes it and
+//! passes it on once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
+
+use super::placement::Placement;
+use crate::game::Homes;
+use crate::game::registry::Registry;
+use crate::peer::{Dialer, PeerChannel};
+use crate::proto::cluster::players_client::PlayersClient;
+use crate::proto::cluster::players_server::Players;
+use crate::proto::cluster::{PushReply, PushRequest};
+
+/// The name under which guests call this service on their own node.
+pub const SERVICE: &str = "players";
+
+/// Set on what has been passed on, so that it is not passed on again.
+const PASSED: &str = "hotseat-passed";
+
+/// How long a home room that nobody has is waited for.
+const SEARCH: Duration = Duration::from_secs(5);
+
+/// Between two looks at a placement that has not changed.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the other host may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The service of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Tracker {
+    /// This node.
+    pub node: Arc<str>,
+    /// Which home rooms are this host's.
+    pub homes: Arc<Homes>,
+    /// The rooms of this host, if it has any.
+    pub registry: Option<Arc<Registry>>,
+    /// Who has the others.
+    pub placement: Placement,
+    /// How other nodes are reached.
+    pub dialer: Dialer,
+}
+
+/// Who keeps track of a user.
+enum Keeper<'a> {
+    Here(&'a Arc<Registry>),
+    There(PlayersClient<PeerChannel>),
+}
+
+impl Tracker {
+    /// Who keeps track of the user. Looks for as long as [`SEARCH`], unless it is asked by who has looked.
+    async fn keeper(&self, user: u64, deadline: Instant, passed: bool) -> Result<Keeper<'_>, Status> {
+        let home = self.homes.of(user);
+        let mut placement = self.placement.clone();
+        loop {
+            if let Some(registry) = &self.registry
+                && self.homes.owns(home)
+                && self.homes.gate().is_open()
+            {
+                return Ok(Keeper::Here(registry));
+            }
+            let room = Homes::name(home);
+            if passed {
+                return Err(Status::failed_precondition(format!("room {room} is another host's")));
+            }
+            let owner = self.placement.owner(home).filter(|owner| **owner != *self.node);
+            if let Some(info) = owner.and_then(|owner| self.placement.node(&owner)) {
+                let channel = self.dialer.open(&info.grpc);
+                let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
+                return Ok(Keeper::There(PlayersClient::new(channel)));
+            }
+            if Instant::now() >= deadline {
+                return Err(Status::unavailable(format!("no host has room {room} at present")));
+            }
+            again(&mut placement).await;
+        }
+    }
+
+    /// Sends a frame to a user's client. Whether the user is connected; if so, the frame is queued, behind what its room
+    /// has sent before. At most once: what fails may have arrived.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the host that keeps track of the user is not there or does not answer.
+    pub async fn push(&self, push: &PushRequest, passed: bool) -> Result<bool, Status> {
+        let &PushRequest { user, opcode, ref payload } = push;
+        let invalid = |text: String| Err(Status::invalid_argument(text));
+        if user == 0 {
+            return invalid("user 0 is nobody".into());
+        }
+        let Ok(opcode) = u16::try_from(opcode) else {
+            return invalid(format!("opcode {opcode}: must be 0 to {}", u16::MAX));
+        };
+        let max = hotseat_packet::MAX_DOWN_PAYLOAD;
+        if payload.len() > max {
+            return invalid(format!("payload of {} bytes: at most {max}", payload.len()));
+        }
+        let deadline = Instant::now() + SEARCH;
+        let mut placement = self.placement.clone();
+        loop {
+            let mut keeper = match self.keeper(user, deadline, passed).await? {
+                Keeper::Here(registry) => return Ok(registry.push(user, opcode, payload)),
+                Keeper::There(keeper) => keeper,
+            };
+            match answer(keeper.push(mark(push.clone()))).await {
+                Ok(reply) => return Ok(reply.connected),
+                Err(status) if moved(&status) && Instant::now() < deadline => again(&mut placement).await,
+                Err(status) => return Err(status),
+            }
+        }
+    }
+}
+
+/// Waits for news of who has which room, a little while.
+async fn again(placement: &mut Placement) {
+    tokio::select! {
+        () = placement.changed() => {}
+        () = tokio::time::sleep(AGAIN) => {}
+    }
+}
+
+/// Whether the other host has nothing done, since the room is not its own any more, or not yet.
+fn moved(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition
+}
+
+fn mark<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(PASSED, MetadataValue::from_static("1"));
+    request
+}
+
+fn is_marked<T>(request: &Request<T>) -> bool {
+    request.metadata().contains_key(PASSED)
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    let late = |_| Status::unavailable(format!("no answer within {ANSWER:?}"));
+    Ok(tokio::time::timeout(ANSWER, call).await.map_err(late)??.into_inner())
+}
+
+#[tonic::async_trait]
+impl Players for Tracker {
+    async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushReply>, Status> {
+        let passed = is_marked(&request);
+        let connected = Tracker::push(self, request.get_ref(), passed).await?;
+        Ok(Response::new(PushReply { connected }))
+    }
+}
