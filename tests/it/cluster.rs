@@ -40,7 +40,9 @@ impl Cluster {
     fn command(&self, name: &str, roles: &str, dir: &TempDir) -> Command {
         let mut command = hotseat(dir.path());
         command.args(["run", "--roles", roles, "--node-id", name, "--etcd-host", &self.etcd.addr()]);
-        command.args(["--lease-ttl-s", &TTL.to_string(), "--shared-dir"]).arg(self.shared.path());
+        command
+            .args(["--etcd-prefix", "/test", "--lease-ttl-s", &TTL.to_string(), "--shared-dir"])
+            .arg(self.shared.path());
         if roles.contains("game") {
             let file = dir.path().join("game.wasm");
             std::fs::write(&file, &guests().v1.bytes).unwrap();
@@ -90,7 +92,9 @@ impl Cluster {
 
     /// Waits until these hosts, and no others, have all home rooms, each some.
     pub(crate) async fn settled(&self, hosts: &[&str]) {
-        let view = self.discovery().watch("rooms/home/");
+        // What it watches ends with it.
+        let discovery = self.discovery();
+        let view = discovery.watch("rooms/home/");
         eventually("all home rooms claimed", async || {
             let view = view.borrow();
             let mut rooms = BTreeMap::<String, usize>::new();
@@ -193,7 +197,8 @@ async fn a_host_that_drains_and_an_etcd_that_restarts_cost_nobody_anything() {
     cluster.settled(&["game-1", "game-2"]).await;
     let bots = [cluster.bots("agent-1", 100, "--home", 16), cluster.bots("agent-2", 100, "--home", 16)];
     let playing = async |cluster: &Cluster, least: u64| {
-        let watch = cluster.discovery().watch("nodes/");
+        let discovery = cluster.discovery();
+        let watch = discovery.watch("nodes/");
         eventually("players", async || {
             let view = watch.borrow();
             let players = view.entries.values().map(|entry| {

@@ -137,9 +137,10 @@ impl Services {
     fn pick(&self, service: &str, instance: &str) -> Result<PeerChannel, Status> {
         let missing = || Status::unavailable(format!("service {service} has no instance {instance:?}"));
         let Some(known) = self.table.get(service) else {
+            let nowhere = || Status::unavailable(format!("service {service} is not configured"));
             let unknown =
                 || Status::unavailable(format!("service {service} is neither configured nor found"));
-            let cluster = self.cluster.as_ref().ok_or_else(unknown)?;
+            let cluster = self.cluster.as_ref().ok_or_else(nowhere)?;
             let found = if instance.is_empty() {
                 cluster.pick(service).ok_or_else(unknown)
             } else {

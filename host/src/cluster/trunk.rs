@@ -3,18 +3,20 @@
 //! Its queue is the mailbox of every session that sits over there. The request stream drains it, up to 512 items a
 //! message; one task takes what comes back and gives it to the sessions' outboxes.
 
+mod pump;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
+use self::pump::Pump;
 use super::LINK_VERSION;
 use super::metrics::ClusterMetrics;
 use crate::actor::Raw;
@@ -25,17 +27,13 @@ use crate::link::{
 use crate::peer::PeerChannel;
 use crate::proto::cluster::down::What;
 use crate::proto::cluster::refused::Why;
-use crate::proto::cluster::up::What as Sent;
-use crate::proto::cluster::{self, DownBatch, Fence, Hello, UpBatch};
+use crate::proto::cluster::{self, DownBatch, Hello};
 
 /// The method's path.
 pub(super) const PATH: &str = "/hotseat.cluster.v1.Link/Open";
 
 /// Items that may wait for the stream; beyond that sessions wait, and their sockets are not read.
 const QUEUE: usize = 8192;
-
-/// Items a message.
-const BATCH: usize = 512;
 
 /// How long the host may take to answer the hello.
 const WELCOME: Duration = Duration::from_secs(5);
@@ -45,11 +43,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// The largest message of a host: what may wait for an agent there.
 const DOWN_MAX: usize = 65 << 20;
-
-/// Fields of [`UpBatch`] and [`cluster::Up`].
-const UPS: u32 = 2;
-const SESSION: u32 = 1;
-const FRAMES: u32 = 2;
 
 /// The link to one host.
 #[derive(Debug)]
@@ -96,14 +89,7 @@ impl Trunk {
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
         let (drained, pump_ended) = oneshot::channel();
         let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended };
-        let pump = Pump {
-            queue,
-            hello: Some(hello),
-            batch: Vec::with_capacity(BATCH),
-            sessions: Arc::clone(&trunk.sessions),
-            metrics,
-            drained: Some(drained),
-        };
+        let pump = Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics, drained);
         tokio::spawn(reader.run(channel, pump));
         trunk
     }
@@ -158,96 +144,6 @@ impl Trunk {
         let room = if crate::game::Homes::is_home(&room) { room } else { format!("{room}{AT}{}", self.node) };
         Uplink { room: room.into(), mailbox: self.ups.clone(), login }
     }
-}
-
-/// What the request stream is made of.
-struct Pump {
-    queue: mpsc::Receiver<Up>,
-    hello: Option<Hello>,
-    batch: Vec<Up>,
-    sessions: Arc<Mutex<Sessions>>,
-    metrics: ClusterMetrics,
-    /// Told once what was not sent has been put back.
-    drained: Option<oneshot::Sender<()>>,
-}
-
-/// The stream is no more: frames that were never sent go with their sessions to the next host.
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.queue.close();
-        let mut sessions = lock(&self.sessions);
-        while let Ok(up) = self.queue.try_recv() {
-            if let Up::Frames { session, frames, .. } = up {
-                sessions.unsent.entry(session.0).or_default().push(frames);
-            }
-        }
-        drop(sessions);
-        if let Some(drained) = self.drained.take() {
-            let _ = drained.send(());
-        }
-    }
-}
-
-impl Pump {
-    async fn next(&mut self) -> Option<Bytes> {
-        if let Some(hello) = self.hello.take() {
-            return Some(UpBatch { hello: Some(hello), ups: Vec::new() }.encode_to_vec().into());
-        }
-        let count = self.queue.recv_many(&mut self.batch, BATCH).await;
-        if count == 0 {
-            return None;
-        }
-        self.metrics.messages.inc();
-        self.metrics.entries.inc_by(count as u64);
-        let bytes =
-            self.batch.iter().map(|up| if let Up::Frames { frames, .. } = up { frames.bytes() } else { 0 });
-        let mut out = Vec::with_capacity(bytes.sum::<usize>() + count * 32);
-        for up in self.batch.drain(..) {
-            encode(&self.sessions, up, &mut out);
-        }
-        Some(out.into())
-    }
-}
-
-/// Appends one item to an encoded [`UpBatch`].
-fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
-    let (session, what) = match up {
-        Up::Frames { session, frames, .. } => return encode_frames(session.0, &frames, out),
-        Up::Fence { session, .. } => (session, Sent::Fence(Fence {})),
-        Up::Leave { session, reason, .. } => {
-            lock(sessions).here.remove(&session.0);
-            (session, Sent::Leave(reason as u32))
-        }
-        Up::Join { player, .. } => {
-            let mut sessions = lock(sessions);
-            let seat = sessions.here.get_mut(&player.session.0);
-            let Some((wish, _)) = seat.and_then(|seat| seat.asking.as_mut()) else { return };
-            let copy = |frames: &Frames| Bytes::copy_from_slice(frames.as_bytes());
-            let attach = cluster::Attach {
-                user: player.user.0,
-                room: wish.room.take().unwrap_or_default(),
-                backlog: std::mem::take(&mut wish.backlog).iter().map(copy).collect(),
-                login: wish.login,
-                again: wish.again,
-            };
-            (player.session, Sent::Attach(attach))
-        }
-    };
-    let batch = UpBatch { hello: None, ups: vec![cluster::Up { session: session.0, what: Some(what) }] };
-    batch.encode_raw(out);
-}
-
-fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {
-    let bytes = frames.as_bytes();
-    let id = key_len(SESSION) + encoded_len_varint(session);
-    let up = id + key_len(FRAMES) + encoded_len_varint(bytes.len() as u64) + bytes.len();
-    encode_key(UPS, WireType::LengthDelimited, out);
-    encode_varint(up as u64, out);
-    encode_key(SESSION, WireType::Varint, out);
-    encode_varint(session, out);
-    encode_key(FRAMES, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
 }
 
 /// Takes what the host says.

@@ -5,6 +5,7 @@
 
 mod birth;
 mod closing;
+mod deferred;
 mod handing;
 mod puts;
 mod release;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 pub(super) use self::birth::{Birth, Opened, run};
+use self::deferred::Deferred;
 use self::handing::ABSENT;
 pub(super) use self::handing::Errand;
 use self::puts::Puts;
@@ -25,7 +27,7 @@ pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
 use self::ticks::Ticks;
 use super::registry::Registry;
-use crate::actor::{Actor, Delivered, IN_FLIGHT_MAX, Order, Reply, Sandbox, Strikes};
+use crate::actor::{Actor, Delivered, Order, Reply, Sandbox, Strikes};
 use crate::link::{Frames, LeaveReason, Player, SessionId, Up};
 use crate::plugin::{Fault, Input};
 
@@ -37,9 +39,6 @@ const STRIKES: u32 = 3;
 
 /// Faults of other inputs (ticks, timers) within the same window that end the room.
 const ROOM_STRIKES: u32 = 10;
-
-/// Deferred events a room may heap up; one that has more feeds itself and is ended.
-const DEFERRED_MAX: usize = 8192;
 
 struct Room {
     name: Arc<str>,
@@ -67,15 +66,6 @@ struct Room {
 /// A player is gone by the room's own doing. Each makes the room emptier, so they come to an end.
 #[derive(Debug)]
 struct Departure(u64, LeaveReason);
-
-/// An event of the room's own making that a guest could answer with another one, for ever.
-#[derive(Debug)]
-enum Deferred {
-    /// A transfer failed.
-    Rejoin(u64),
-    /// Too many service calls are under way for this one.
-    Refused(u64),
-}
 
 impl Room {
     fn new(registry: Arc<Registry>, name: Arc<str>, sandbox: Sandbox, replies: mpsc::Sender<Reply>) -> Self {
@@ -342,27 +332,6 @@ impl Room {
     fn settle(&mut self, now_ms: u64) {
         while let Some(Departure(user, reason)) = self.pending.pop_front() {
             self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
-        }
-    }
-
-    /// A batch of what earlier calls caused.
-    fn on_deferred(&mut self) {
-        if self.deferred.len() > DEFERRED_MAX {
-            self.closing = Some(format!("it feeds itself: {DEFERRED_MAX} events of its own making wait"));
-            return;
-        }
-        let now_ms = self.now();
-        for _ in 0..BATCH.min(self.deferred.len()) {
-            match self.deferred.pop_front() {
-                Some(Deferred::Rejoin(user)) => self.deliver(now_ms, &Input::Rejoin { user }),
-                Some(Deferred::Refused(token)) => {
-                    let text = format!("{IN_FLIGHT_MAX} calls of this room are under way");
-                    let status = tonic::Code::ResourceExhausted as u32;
-                    self.deliver(now_ms, &Input::Reply { token, status, body: &[], text: &text });
-                }
-                None => return,
-            }
-            self.settle(now_ms);
         }
     }
 

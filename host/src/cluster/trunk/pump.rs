@@ -1,0 +1,124 @@
+//! Pump: what sessions have for their host, made into messages.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Sessions, lock};
+use crate::cluster::metrics::ClusterMetrics;
+use crate::link::{Frames, Up};
+use crate::proto::cluster::up::What as Sent;
+use crate::proto::cluster::{self, Fence, Hello, UpBatch};
+
+/// Items a message.
+const BATCH: usize = 512;
+
+/// Fields of [`UpBatch`] and [`cluster::Up`].
+const UPS: u32 = 2;
+const SESSION: u32 = 1;
+const FRAMES: u32 = 2;
+
+/// What the request stream is made of.
+pub(super) struct Pump {
+    queue: mpsc::Receiver<Up>,
+    hello: Option<Hello>,
+    batch: Vec<Up>,
+    sessions: Arc<Mutex<Sessions>>,
+    metrics: ClusterMetrics,
+    /// Told once what was not sent has been put back.
+    drained: Option<oneshot::Sender<()>>,
+}
+
+/// The stream is no more: frames that were never sent go with their sessions to the next host.
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.queue.close();
+        let mut sessions = lock(&self.sessions);
+        while let Ok(up) = self.queue.try_recv() {
+            if let Up::Frames { session, frames, .. } = up {
+                sessions.unsent.entry(session.0).or_default().push(frames);
+            }
+        }
+        drop(sessions);
+        if let Some(drained) = self.drained.take() {
+            let _ = drained.send(());
+        }
+    }
+}
+
+impl Pump {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Up>,
+        hello: Hello,
+        sessions: Arc<Mutex<Sessions>>,
+        metrics: ClusterMetrics,
+        drained: oneshot::Sender<()>,
+    ) -> Self {
+        let batch = Vec::with_capacity(BATCH);
+        Self { queue, hello: Some(hello), batch, sessions, metrics, drained: Some(drained) }
+    }
+
+    /// The next message: what waits, once something does.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        if let Some(hello) = self.hello.take() {
+            return Some(UpBatch { hello: Some(hello), ups: Vec::new() }.encode_to_vec().into());
+        }
+        let count = self.queue.recv_many(&mut self.batch, BATCH).await;
+        if count == 0 {
+            return None;
+        }
+        self.metrics.messages.inc();
+        self.metrics.entries.inc_by(count as u64);
+        let bytes =
+            self.batch.iter().map(|up| if let Up::Frames { frames, .. } = up { frames.bytes() } else { 0 });
+        let mut out = Vec::with_capacity(bytes.sum::<usize>() + count * 32);
+        for up in self.batch.drain(..) {
+            encode(&self.sessions, up, &mut out);
+        }
+        Some(out.into())
+    }
+}
+
+/// Appends one item to an encoded [`UpBatch`].
+fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
+    let (session, what) = match up {
+        Up::Frames { session, frames, .. } => return encode_frames(session.0, &frames, out),
+        Up::Fence { session, .. } => (session, Sent::Fence(Fence {})),
+        Up::Leave { session, reason, .. } => {
+            lock(sessions).here.remove(&session.0);
+            (session, Sent::Leave(reason as u32))
+        }
+        Up::Join { player, .. } => {
+            let mut sessions = lock(sessions);
+            let seat = sessions.here.get_mut(&player.session.0);
+            let Some((wish, _)) = seat.and_then(|seat| seat.asking.as_mut()) else { return };
+            let copy = |frames: &Frames| Bytes::copy_from_slice(frames.as_bytes());
+            let attach = cluster::Attach {
+                user: player.user.0,
+                room: wish.room.take().unwrap_or_default(),
+                backlog: std::mem::take(&mut wish.backlog).iter().map(copy).collect(),
+                login: wish.login,
+                again: wish.again,
+            };
+            (player.session, Sent::Attach(attach))
+        }
+    };
+    let batch = UpBatch { hello: None, ups: vec![cluster::Up { session: session.0, what: Some(what) }] };
+    batch.encode_raw(out);
+}
+
+fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {
+    let bytes = frames.as_bytes();
+    let id = key_len(SESSION) + encoded_len_varint(session);
+    let up = id + key_len(FRAMES) + encoded_len_varint(bytes.len() as u64) + bytes.len();
+    encode_key(UPS, WireType::LengthDelimited, out);
+    encode_varint(up as u64, out);
+    encode_key(SESSION, WireType::Varint, out);
+    encode_varint(session, out);
+    encode_key(FRAMES, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
