@@ -1,5 +1,7 @@
 //! Admin: the operator's door. gRPC and, on the same port, `/metrics`, `/healthz` and `/readyz` over HTTP.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::error;
 
+pub use self::cluster::Place;
 use crate::actor::artefacts::Event as PluginEvent;
 use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step};
 use crate::game::registry::Registry;
@@ -37,6 +40,8 @@ pub struct Node {
     pub deployers: BTreeMap<String, Deployer>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    /// This node among the others.
+    pub place: Place,
 }
 
 /// Serves operators until `stop` fires.
@@ -145,6 +150,28 @@ impl Admin for Node {
             reason: event.reason,
         });
         Ok(Response::new(proto::HistoryReply { events: events.collect() }))
+    }
+
+    async fn cluster(
+        &self,
+        _: Request<proto::ClusterRequest>,
+    ) -> Result<Response<proto::ClusterReply>, Status> {
+        Ok(Response::new(Node::cluster(self)))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<proto::DrainRequest>,
+    ) -> Result<Response<proto::DrainReply>, Status> {
+        Node::drain(self, request.into_inner().undo).map(Response::new)
+    }
+
+    async fn move_session(
+        &self,
+        request: Request<proto::MoveSessionRequest>,
+    ) -> Result<Response<proto::MoveSessionReply>, Status> {
+        let proto::MoveSessionRequest { user, to } = request.into_inner();
+        Node::move_session(self, user, &to).await.map(Response::new)
     }
 }
 

@@ -283,9 +283,13 @@ impl App {
         };
         // Nothing must fail from the first task on: it would outlive a node that did not start.
         let mut servers = Vec::new();
+        let advertised = match settings::advertised(&config, grpc.1) {
+            Err(_) if !membership.is_shared() => grpc.1.to_string(),
+            advertised => advertised?,
+        };
+        let info = membership::info(&config, &membership.node, now_ms(), (listen, advertised, admin.1));
+        let place = membership.place(info.clone(), players);
         if membership.is_shared() {
-            let advertised = settings::advertised(&config, grpc.1)?;
-            let info = membership::info(&config, &membership.node, now_ms(), (listen, advertised, admin.1));
             membership.take_name(&info).await?;
             let plugins = deployers.keys().filter(|name| *name != GAME_LOGIC).cloned();
             let services = membership::role_services(&config).into_iter().chain(plugins).collect();
@@ -313,7 +317,7 @@ impl App {
             }
         }
         let roles = config.roles.iter().map(ToString::to_string).collect();
-        let node = Node { started, roles, listen, sessions, registry, deployers, metrics };
+        let node = Node { started, roles, listen, sessions, registry, deployers, metrics, place };
         servers.push(tokio::spawn(admin::serve(admin.0, node, stop.clone())));
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));

@@ -4,16 +4,19 @@ use std::process::ExitCode;
 
 pub mod bots;
 pub mod build;
+pub mod cluster;
 pub mod demo;
 pub mod dev;
 pub mod failure;
 pub mod new;
+mod node;
 pub mod peers;
 pub mod plugin;
 mod print_config;
 pub mod replay;
 pub mod run;
 pub mod service;
+pub mod session;
 mod signals;
 pub mod terminal;
 
@@ -33,13 +36,16 @@ First steps:
   hotseat new my-game               a plugin to start from
   hotseat dev my-game               play it; every saved change goes live
   hotseat plugin deploy game-logic FILE   replace the game of a running node
-  hotseat service list              what its other plugins serve over gRPC";
+  hotseat service list              what its other plugins serve over gRPC
+  hotseat cluster status            the nodes of its cluster";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Run(run::RunArgs),
     Plugin(plugin::PluginArgs),
     Service(service::ServiceArgs),
+    Cluster(cluster::ClusterArgs),
+    Session(session::SessionArgs),
     Build(build::BuildArgs),
     New(new::NewArgs),
     Dev(dev::DevArgs),
@@ -58,6 +64,8 @@ impl Cli {
             Command::Run(args) => run::run(args).await,
             Command::Plugin(args) => plugin::run(args).await,
             Command::Service(args) => service::run(args).await,
+            Command::Cluster(args) => cluster::run(args).await,
+            Command::Session(args) => session::run(args).await,
             Command::Build(args) => build::run(args).await,
             Command::New(args) => new::run(&args),
             Command::Dev(args) => dev::run(args).await,

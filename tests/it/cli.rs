@@ -163,7 +163,9 @@ async fn a_node_that_is_not_there_is_named() {
 #[test]
 fn the_help_names_every_command_and_setting() {
     let help = run(&["--help"]).fine();
-    for command in ["run", "plugin", "build", "new", "dev", "bots", "demo", "replay"] {
+    for command in
+        ["run", "plugin", "service", "cluster", "session", "build", "new", "dev", "bots", "demo", "replay"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         assert!(run(&[command, "--help"]).fine().contains("Usage: "), "{command}");
     }

@@ -43,6 +43,7 @@ mod cluster;
 mod discovery;
 mod discovery_edges;
 mod game_stream;
+mod operator;
 mod players;
 mod snowflake;
 

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::{StartError, settings};
 use crate::actor::deploy::Deployer;
+use crate::admin::Place;
 use crate::cluster::LINK_VERSION;
 use crate::cluster::estate::Estates;
 use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
@@ -224,6 +225,17 @@ impl Membership {
             registry,
             placement: self.placement.clone(),
             dialer: self.dialer.clone(),
+        }
+    }
+
+    /// What operators see of the cluster, and do to this node, which is `info`.
+    pub(super) fn place(&self, info: NodeInfo, players: Tracker) -> Place {
+        Place {
+            info,
+            placement: self.placement.clone(),
+            homes: Arc::clone(&self.homes),
+            draining: self.draining.clone(),
+            players,
         }
     }
 

@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
-use super::failure::Failure;
-use super::terminal;
+use super::node;
+use super::node::json;
 
 mod deploy;
 mod inspect;
 mod list;
-mod node;
 
 /// Show and replace the plugins of a running node
 #[derive(Debug, clap::Args)]
@@ -68,12 +65,4 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Command::Rollback { name } => deploy::rollback(node()?, name, args.json).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes an answer for machines.
-fn json(answer: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(answer)
-        .map_err(|error| Failure::new("the answer cannot be written as JSON").cause(error))?;
-    terminal::line(&text);
-    Ok(())
 }

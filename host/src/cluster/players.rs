@@ -12,11 +12,11 @@ use tonic::{Code, Request, Response, Status};
 
 use super::placement::Placement;
 use crate::game::Homes;
-use crate::game::registry::Registry;
+use crate::game::registry::{HOME, MoveError, Moved, Registry};
 use crate::peer::{Dialer, PeerChannel};
 use crate::proto::cluster::players_client::PlayersClient;
 use crate::proto::cluster::players_server::Players;
-use crate::proto::cluster::{PushReply, PushRequest};
+use crate::proto::cluster::{MoveReply, MoveRequest, PushReply, PushRequest};
 
 /// The name under which guests call this service on their own node.
 pub const SERVICE: &str = "players";
@@ -117,6 +117,80 @@ impl Tracker {
     }
 }
 
+impl Tracker {
+    /// Sends a player to another room; `to` is the name of one where the player is, ROOM@NODE, `home`, or the id of the
+    /// node that has the home room. The room that lets it go, and where it is sent.
+    ///
+    /// # Errors
+    /// As `MoveSession` in `proto/admin.proto` says, and UNAVAILABLE as for [`Self::push`].
+    pub async fn move_player(&self, user: u64, to: &str) -> Result<MoveReply, Status> {
+        let to = self.target(user, to)?;
+        self.send(&MoveRequest { user, to, away: false }, false).await
+    }
+
+    fn target(&self, user: u64, to: &str) -> Result<String, Status> {
+        let home = self.homes.of(user);
+        if *to == *self.node || self.placement.node(to).is_some() {
+            let owner =
+                if self.homes.owns(home) { Some(self.node.to_string()) } else { self.placement.owner(home) };
+            if owner.as_deref() == Some(to) {
+                return Ok(HOME.to_owned());
+            }
+            let at = owner.as_deref().unwrap_or("no host");
+            return Err(Status::invalid_argument(format!(
+                "node {to} has not the home room of user {user}, {} at {at}: name a room there, ROOM@{to}",
+                Homes::name(home)
+            )));
+        }
+        match Registry::node_of(to) {
+            _ if user == 0 => Err(Status::invalid_argument("user 0 is nobody")),
+            _ if to.is_empty() => Err(Status::invalid_argument("no room is named")),
+            Some(node) if *node != *self.node && self.placement.node(node).is_none() => {
+                Err(Status::not_found(format!("no node {node}")))
+            }
+            _ => Ok(to.to_owned()),
+        }
+    }
+
+    async fn send(&self, request: &MoveRequest, passed: bool) -> Result<MoveReply, Status> {
+        let deadline = Instant::now() + SEARCH;
+        let mut placement = self.placement.clone();
+        loop {
+            let keeper = match (&self.registry, request.away) {
+                (Some(registry), true) => Keeper::Here(registry),
+                _ => self.keeper(request.user, deadline, passed).await?,
+            };
+            let mut keeper = match keeper {
+                Keeper::Here(registry) => return self.let_go(registry, request).await,
+                Keeper::There(keeper) => keeper,
+            };
+            match answer(keeper.r#move(mark(request.clone()))).await {
+                Err(status) if moved(&status) && Instant::now() < deadline => again(&mut placement).await,
+                decided => return decided,
+            }
+        }
+    }
+
+    async fn let_go(&self, registry: &Arc<Registry>, request: &MoveRequest) -> Result<MoveReply, Status> {
+        let error = match registry.move_player(request.user, &request.to).await {
+            Ok(Moved { from, to }) => return Ok(MoveReply { from, to }),
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        let node = match error {
+            MoveError::Away { node: Some(node), .. } if !request.away => node,
+            MoveError::Absent(_) | MoveError::NoRoom(_) => return Err(Status::not_found(text)),
+            MoveError::There { .. } => return Err(Status::already_exists(text)),
+            MoveError::OnTheWay(_) | MoveError::Away { .. } => return Err(Status::aborted(text)),
+        };
+        let info =
+            self.placement.node(&node).ok_or_else(|| Status::unavailable(format!("no node {node}")))?;
+        let channel = self.dialer.open(&info.grpc).map_err(|error| Status::unavailable(error.to_string()))?;
+        let request = MoveRequest { away: true, ..request.clone() };
+        answer(PlayersClient::new(channel).r#move(mark(request))).await
+    }
+}
+
 /// Waits for news of who has which room, a little while.
 async fn again(placement: &mut Placement) {
     tokio::select! {
@@ -151,5 +225,10 @@ impl Players for Tracker {
         let passed = is_marked(&request);
         let connected = Tracker::push(self, request.get_ref(), passed).await?;
         Ok(Response::new(PushReply { connected }))
+    }
+
+    async fn r#move(&self, request: Request<MoveRequest>) -> Result<Response<MoveReply>, Status> {
+        let passed = is_marked(&request);
+        Ok(Response::new(self.send(request.get_ref(), passed).await?))
     }
 }

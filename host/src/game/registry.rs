@@ -2,6 +2,7 @@
 
 mod handing;
 mod keeping;
+mod moving;
 mod seating;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use tracing::debug;
 
 use self::handing::Staged;
 pub use self::handing::{Document, Packed};
+pub use self::moving::{HOME, MoveError, Moved};
 use super::homes::Homes;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
@@ -69,6 +71,8 @@ struct Present {
     login: u64,
     outbox: Arc<Outbox>,
     mailbox: Option<mpsc::Sender<Up>>,
+    /// The node that it has been sent to, if it sits elsewhere.
+    away: Option<String>,
 }
 
 /// Why a room is not created.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 pub(super) use self::birth::{Birth, Opened, run};
 use self::deferred::Deferred;
 use self::handing::ABSENT;
-pub(super) use self::handing::Errand;
+pub(super) use self::handing::{Departing, Errand};
 use self::puts::Puts;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
@@ -126,7 +126,7 @@ impl Room {
                     self.check(obeyed);
                 }
                 Some(errand) = errands.recv() => {
-                    gone = self.hand_over(errand, &mut mailbox, &mut answers).await;
+                    gone = self.run_errand(errand, &mut mailbox, &mut answers).await;
                     if gone {
                         break;
                     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::failure::Failure;
+use crate::cli::node::Node;
 use crate::cli::terminal::{self, duration, line, progress};
 use crate::proto::admin::{DeployReply, DeployRequest, RollbackRequest};
 
 use super::list::told;
-use super::node::Node;
 use super::{inspect, json};
 
 /// Checks the file here, as the node will, then sends it.

@@ -1,11 +1,11 @@
 //! `hotseat plugin list` and `history`.
 
 use crate::cli::failure::Failure;
+use crate::cli::node::Node;
 use crate::cli::terminal::{self, line, short};
 use crate::proto::admin::{Event, HistoryRequest, ListPluginsRequest, Plugin, Version};
 
 use super::json;
-use super::node::Node;
 
 pub(super) async fn list(node: Node, as_json: bool) -> Result<(), Failure> {
     let reply = node.connect().await?.list_plugins(ListPluginsRequest {}).await;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::Registry;
-use crate::game::room::Errand;
+use crate::game::room::{Departing, Errand};
 use crate::journal::Past;
 use crate::link::Uplink;
 use crate::plugin::Put;
@@ -117,7 +117,7 @@ impl Registry {
         let Some(handle) = self.rooms().get(name).cloned() else { return Ok(None) };
         let (state, packed) = oneshot::channel();
         let (gone, verdict) = oneshot::channel();
-        let errand = Errand { state: Some(state), gone: verdict };
+        let errand = Errand::Leave(Departing { state: Some(state), gone: verdict });
         let ended = || format!("room {name} has ended");
         let pack = async {
             handle.errands.send(errand).await.map_err(|_| ended())?;
@@ -132,7 +132,7 @@ impl Registry {
     pub fn drop_room(&self, name: &str) {
         let Some(handle) = self.rooms().get(name).cloned() else { return };
         let (gone, verdict) = oneshot::channel();
-        let errand = Errand { state: None, gone: verdict };
+        let errand = Errand::Leave(Departing { state: None, gone: verdict });
         let name = name.to_owned();
         self.tasks.spawn(async move {
             if handle.errands.send(errand).await.is_ok() && gone.send(true).is_err() {

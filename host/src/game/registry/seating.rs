@@ -72,7 +72,7 @@ impl Registry {
                 return Err(AttachError::Replaced);
             }
             let outbox = Arc::clone(&player.outbox);
-            users.insert(user, Present { session, login, outbox, mailbox: None })
+            users.insert(user, Present { session, login, outbox, mailbox: None, away: None })
         };
         if let Some(older) = older
             && older.session != session
@@ -230,12 +230,13 @@ impl Registry {
     pub(in crate::game) fn release(&self, player: &Player, room: String, backlog: Vec<Frames>, again: bool) {
         let user = player.user.0;
         let login = self.login_of(user);
+        let node = room.split_once(AT).map(|(_, node)| node.to_owned());
         if !self.homes.owns(self.homes.of(user)) {
             self.left(user, player.session);
         } else if let Some(present) = self.users().get_mut(&user) {
             present.mailbox = None;
+            present.away.clone_from(&node);
         }
-        let node = room.split_once(AT).map(|(_, node)| node.to_owned());
         let released = Released { room: Some(room), node, backlog, login, again };
         player.outbox.signal(Signal::Released(released));
     }

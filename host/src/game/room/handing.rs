@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use super::Room;
 use super::seats::{Here, Target};
+use super::{Departure, Room};
 use crate::actor::Reply;
 use crate::journal::Past;
 use crate::link::{Frames, LeaveReason, Player, Signal, Up, Uplink};
@@ -25,9 +25,25 @@ const CALLS: Duration = Duration::from_secs(1);
 /// How long a player whose room has come from elsewhere may take to come after it.
 pub(super) const ABSENT: Duration = Duration::from_secs(30);
 
-/// What a room is told that is to leave this host.
+/// What a room is told beside what its players send.
 #[derive(Debug)]
-pub(in crate::game) struct Errand {
+pub(in crate::game) enum Errand {
+    /// It is to leave this host.
+    Leave(Departing),
+    /// A player is to go to another room, as if the guest had said so. Answered with whether it was here.
+    Move {
+        /// Who.
+        user: u64,
+        /// Where to.
+        to: Target,
+        /// The answer.
+        done: oneshot::Sender<bool>,
+    },
+}
+
+/// How a room leaves this host.
+#[derive(Debug)]
+pub(in crate::game) struct Departing {
     /// Where its state goes, all players fenced off; none if nobody wants it.
     pub(in crate::game) state: Option<oneshot::Sender<Result<Past, String>>>,
     /// Whether another host has it now. A verdict that never comes is a no.
@@ -42,14 +58,36 @@ struct Aboard {
 }
 
 impl Room {
-    /// Does it; true if the room has gone and its task is to end.
-    pub(super) async fn hand_over(
+    /// Does what it is told; true if the room has gone and its task is to end.
+    pub(super) async fn run_errand(
         &mut self,
         errand: Errand,
         mailbox: &mut mpsc::Receiver<Up>,
         answers: &mut mpsc::Receiver<Reply>,
     ) -> bool {
-        let Errand { state, gone } = errand;
+        match errand {
+            Errand::Leave(departing) => self.hand_over(departing, mailbox, answers).await,
+            Errand::Move { user, to, done } => {
+                // A host that cannot prove its lease lets nothing happen.
+                let moved = self.registry.homes.gate().is_open() && self.seats.start_move(user, to);
+                if moved {
+                    self.pending.push_back(Departure(user, LeaveReason::Transferred));
+                    self.settle(self.now());
+                }
+                // Who asked may have given up.
+                let _ = done.send(moved);
+                false
+            }
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        departing: Departing,
+        mailbox: &mut mpsc::Receiver<Up>,
+        answers: &mut mpsc::Receiver<Reply>,
+    ) -> bool {
+        let Departing { state, gone } = departing;
         if state.is_some() {
             self.await_calls(answers).await;
         }

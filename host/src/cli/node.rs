@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::time::Duration;
 
+use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::cli::failure::Failure;
+use crate::cli::terminal;
 use crate::proto::ADMIN_MESSAGE_MAX_BYTES;
 use crate::proto::admin::admin_client::AdminClient;
 
@@ -93,6 +95,14 @@ impl Node {
                 .next("the node's log says more"),
         }
     }
+}
+
+/// Writes an answer for machines.
+pub(super) fn json(answer: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(answer)
+        .map_err(|error| Failure::new("the answer cannot be written as JSON").cause(error))?;
+    terminal::line(&text);
+    Ok(())
 }
 
 /// The system's reason; the layers above it only say that there is one.

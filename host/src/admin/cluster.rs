@@ -1,0 +1,112 @@
+//! Cluster: what operators see of all nodes, and what they do to one of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+use tonic::Status;
+use tracing::info;
+
+use super::Node;
+use crate::cluster::node::NodeInfo;
+use crate::cluster::placement::Placement;
+use crate::cluster::players::Tracker;
+use crate::game::Homes;
+use crate::proto::admin as proto;
+
+/// This node among the others.
+#[derive(Clone)]
+pub struct Place {
+    /// What this node is, before it has done anything.
+    pub info: NodeInfo,
+    /// Who has what.
+    pub placement: Placement,
+    /// The home rooms, as this node sees them.
+    pub homes: Arc<Homes>,
+    /// Set once the node is to be empty.
+    pub draining: watch::Sender<bool>,
+    /// Who finds players.
+    pub players: Tracker,
+}
+
+impl Node {
+    pub(super) fn cluster(&self) -> proto::ClusterReply {
+        let Place { info, placement, homes, .. } = &self.place;
+        let shared = homes.are_shared();
+        let mut owned: HashMap<String, u32> = HashMap::new();
+        for (node, _) in placement.claims().into_values() {
+            *owned.entry(node).or_default() += 1;
+        }
+        let home_rooms = if shared || self.registry.is_some() { homes.count() } else { 0 };
+        let nodes = if shared { placement.nodes() } else { vec![self.info()] };
+        if !shared {
+            owned = [(info.id.clone(), home_rooms)].into();
+        }
+        let claimed: u32 = owned.values().sum();
+        proto::ClusterReply {
+            node: info.id.clone(),
+            shared,
+            fresh: !shared || placement.is_fresh(),
+            home_rooms,
+            unclaimed: home_rooms.saturating_sub(claimed),
+            nodes: nodes.into_iter().map(|node| row(&owned, node)).collect(),
+        }
+    }
+
+    /// A node by itself, as it would tell others.
+    fn info(&self) -> NodeInfo {
+        let (rooms, players) = self.registry.as_ref().map_or((0, 0), |registry| registry.population());
+        let live = self.deployers.iter().filter_map(|(name, deployer)| {
+            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
+        });
+        NodeInfo {
+            sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
+            rooms: rooms as u64,
+            players: players as u64,
+            plugins: live.collect(),
+            ..self.place.info.clone()
+        }
+    }
+
+    pub(super) fn drain(&self, undo: bool) -> Result<proto::DrainReply, Status> {
+        let Place { info, placement, homes, draining, .. } = &self.place;
+        if !homes.are_shared() {
+            return Err(Status::failed_precondition(format!(
+                "node {} is by itself: there is no other node to take its rooms",
+                info.id
+            )));
+        }
+        if draining.send_replace(!undo) == undo {
+            info!(draining = !undo, "told by an operator");
+        }
+        let hosts = placement.nodes().iter().filter(|node| node.takes_rooms() && node.id != info.id).count();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(proto::DrainReply { homes: count(homes.claims().len()), hosts: count(hosts) })
+    }
+
+    pub(super) async fn move_session(&self, user: u64, to: &str) -> Result<proto::MoveSessionReply, Status> {
+        let moved = self.place.players.move_player(user, to).await?;
+        info!(user, from = moved.from, to = moved.to, "player moved by an operator");
+        Ok(proto::MoveSessionReply { from: moved.from, to: moved.to })
+    }
+}
+
+fn row(owned: &HashMap<String, u32>, node: NodeInfo) -> proto::ClusterNode {
+    proto::ClusterNode {
+        homes: owned.get(&node.id).copied().unwrap_or(0),
+        id: node.id,
+        roles: node.roles,
+        version: node.version,
+        link: node.link,
+        grpc: node.grpc,
+        admin: node.admin,
+        listen: node.listen.unwrap_or_default(),
+        started_ms: node.started_ms,
+        draining: node.draining,
+        sessions: node.sessions,
+        rooms: node.rooms,
+        players: node.players,
+        plugins: node.plugins.into_iter().map(|(name, digest)| proto::NodePlugin { name, digest }).collect(),
+    }
+}
