@@ -18,7 +18,7 @@ use crate::guests::guests;
 use crate::world::{PATIENCE, World, ask, ended, eventually};
 
 /// One player's stream, as an agent has it.
-struct Play {
+pub(crate) struct Play {
     ups: mpsc::Sender<Frame>,
     downs: Streaming<Frame>,
 }
@@ -34,7 +34,7 @@ impl Play {
         Ok(Self { ups, downs })
     }
 
-    async fn of(channel: &Channel, user: u64) -> Self {
+    pub(crate) async fn of(channel: &Channel, user: u64) -> Self {
         Self::open(channel, Some(&user.to_string())).await.unwrap()
     }
 
@@ -63,7 +63,7 @@ impl Play {
     }
 
     /// The payload of the next message with that opcode.
-    async fn wait_for(&mut self, op: u16) -> Vec<u8> {
+    pub(crate) async fn wait_for(&mut self, op: u16) -> Vec<u8> {
         loop {
             let (found, payload) = self.message().await;
             if found == op {
@@ -72,8 +72,14 @@ impl Play {
         }
     }
 
+    /// Enters an arena by name.
+    pub(crate) async fn enter(&mut self, arena: &str) {
+        self.say(ENTER_REQ, &EnterReq { arena: arena.to_owned() }.to_bytes().unwrap()).await;
+        self.wait_for(ENTER_ACK).await;
+    }
+
     /// Pings, and sees the answer.
-    async fn lives(&mut self, id: i32) {
+    pub(crate) async fn lives(&mut self, id: i32) {
         self.ping(id).await;
         assert_eq!(self.wait_for(PING_ACK).await, id.to_be_bytes());
     }

@@ -3,14 +3,20 @@
 use std::path::Path;
 
 use game_logic::messages::ENTER_ACK;
+use hotseat::game::Homes;
+use hotseat::proto::cluster::PushRequest;
+use hotseat::proto::cluster::players_client::PlayersClient;
 use hotseat_client::Client;
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 
 use crate::arena::{enter, ping};
+use crate::cluster::Cluster;
+use crate::game_stream::Play;
 use crate::guests::guests;
 use crate::process::{Told, hotseat};
-use crate::world::World;
+use crate::world::{World, eventually};
 
 /// A shell with a node to talk to.
 struct Shell {
@@ -20,7 +26,11 @@ struct Shell {
 
 impl Shell {
     fn new(world: &World) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), admin: world.admin_addr() }
+        Self::at(&world.admin_addr())
+    }
+
+    fn at(admin: &str) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), admin: admin.to_owned() }
     }
 
     /// `hotseat ARGS`.
@@ -106,4 +116,91 @@ async fn a_player_is_sent_to_a_room_and_home() {
         shell.send(who, to).await.failed(1, &words);
     }
     ping(&mut alice, 3).await;
+}
+
+fn row<'a>(status: &'a Value, node: &str) -> &'a Value {
+    let nodes = status["nodes"].as_array().unwrap();
+    nodes.iter().find(|row| row["id"] == node).unwrap_or_else(|| panic!("no {node} in {status:#}"))
+}
+
+/// Users whose home rooms these hosts have, one each.
+async fn users_of(cluster: &Cluster, hosts: [&str; 2]) -> [u64; 2] {
+    let discovery = cluster.etcd.discovery(3);
+    let view = discovery.watch("rooms/home/");
+    let homes = Homes::alone(256);
+    eventually("all claims", async || (view.borrow().entries.len() == 256).then_some(())).await;
+    let view = view.borrow();
+    hosts.map(|host| {
+        let owner = |user| view.entries[&format!("rooms/home/{}", homes.of(user))].value.clone();
+        (1..1000).find(|user| owner(*user) == host.as_bytes()).unwrap()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn players_are_reached_and_moved_wherever_they_are() {
+    let mut cluster = Cluster::start().await;
+    for (name, roles) in [("game-1", "game"), ("game-2", "game"), ("agent-1", "agent")] {
+        cluster.add(name, roles);
+    }
+    cluster.settled(&["game-1", "game-2"]).await;
+    let [near, far] = users_of(&cluster, ["game-1", "game-2"]).await;
+    let door = |addr: &str| Endpoint::from_shared(format!("http://{addr}")).unwrap().connect_lazy();
+
+    // An agent of the original asks the first host for both of them.
+    let first = door(cluster.node("game-1").grpc());
+    let mut plays = [Play::of(&first, near).await, Play::of(&first, far).await];
+    for play in &mut plays {
+        play.lives(1).await;
+    }
+    // Any node finds both.
+    for node in ["game-1", "game-2", "agent-1"] {
+        let mut players = PlayersClient::new(door(cluster.node(node).grpc()));
+        for (user, play) in [near, far].into_iter().zip(&mut plays) {
+            let push = PushRequest { user, opcode: 2001, payload: node.as_bytes().into() };
+            assert!(players.push(push).await.unwrap().into_inner().connected, "{user} from {node}");
+            assert_eq!(play.wait_for(2001).await, node.as_bytes());
+        }
+        let nobody = PushRequest { user: u64::MAX >> 1, opcode: 2001, payload: Vec::new().into() };
+        assert!(!players.push(nobody).await.unwrap().into_inner().connected);
+    }
+
+    // From whichever node an operator asks: to a room of the other host, on from there, and home.
+    let shells = ["agent-1", "game-2", "game-1"].map(|node| Shell::at(cluster.node(node).admin()));
+    plays[1].enter("x").await;
+    let told = shells[0].send(near, "arena/x@game-2").await.fine();
+    assert!(told.contains("to arena/x@game-2"), "{told}");
+    plays[0].wait_for(ENTER_ACK).await;
+    plays[0].lives(2).await;
+    shells[1].send(near, "arena/x").await.failed(1, &["in room arena/x already"]);
+    shells[1].send(near, "game-2").await.failed(1, &["ROOM@game-2", "at game-1"]);
+    shells[2].send(near, "arena/x@game-3").await.failed(1, &["no node game-3"]);
+    shells[2].send(near, "game-1").await.fine();
+    plays[0].lives(3).await;
+    shells[1].send(far, "home").await.fine();
+
+    // A host is emptied with its players, and takes them again.
+    let status = shells[0].json(&["cluster", "status"]).await;
+    assert_eq!(
+        (&status["shared"], &status["fresh"], &status["unclaimed"]),
+        (&true.into(), &true.into(), &0.into())
+    );
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(row(&status, "agent-1")["roles"], serde_json::json!(["agent"]));
+    let told = shells[2].run(&["cluster", "drain"]).await.fine();
+    assert!(told.contains("home rooms handed over"), "{told}");
+    cluster.settled(&["game-2"]).await;
+    let text = shells[0].run(&["cluster", "status"]).await.fine();
+    assert!(text.contains("256 home rooms, 0 of them at no host") && text.contains("etcd answers"), "{text}");
+    assert_eq!(row(&shells[0].json(&["cluster", "status"]).await, "game-2")["homes"], 256);
+    for play in &mut plays {
+        play.lives(4).await;
+    }
+    shells[1].run(&["cluster", "drain"]).await.failed(1, &["no other host takes", "--undo"]);
+    for shell in &shells[1..] {
+        assert!(shell.run(&["cluster", "drain", "--undo"]).await.fine().contains("takes rooms again"));
+    }
+    cluster.settled(&["game-1", "game-2"]).await;
+    for play in &mut plays {
+        play.lives(5).await;
+    }
 }
