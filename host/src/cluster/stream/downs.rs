@@ -135,23 +135,20 @@ impl Downs {
 impl Inner {
     fn take(&mut self) -> Option<Result<Frame, Status>> {
         let frame = |r#type: FrameType, message| Ok(Frame { r#type: r#type.into(), message });
-        loop {
-            match self.items.front_mut()? {
-                Item::Frames { bytes, at } => match decode_down(&bytes[*at..]) {
-                    Ok(Some((_, used))) => {
-                        // Behind the size stands what the original has there.
-                        let message = bytes[*at + 2..*at + used].to_vec();
-                        *at += used;
-                        self.bytes -= used;
-                        return Some(frame(FrameType::Message, message));
-                    }
-                    // Whole frames only are put in, so this is their end.
-                    Ok(None) | Err(_) => {
-                        self.bytes -= bytes.len() - *at;
-                        self.items.pop_front();
-                    }
-                },
-                _ => break,
+        while let Item::Frames { bytes, at } = self.items.front_mut()? {
+            match decode_down(&bytes[*at..]) {
+                Ok(Some((_, used))) => {
+                    // Behind the size stands what the original has there.
+                    let message = bytes[*at + 2..*at + used].to_vec();
+                    *at += used;
+                    self.bytes -= used;
+                    return Some(frame(FrameType::Message, message));
+                }
+                // Whole frames only are put in, so this is their end.
+                Ok(None) | Err(_) => {
+                    self.bytes -= bytes.len() - *at;
+                    self.items.pop_front();
+                }
             }
         }
         match self.items.pop_front()? {
