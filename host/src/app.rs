@@ -344,7 +344,8 @@ impl App {
     /// everything written.
     pub async fn stop(self) {
         if self.membership.is_shared() {
-            self.membership.drain(self.grace / 2).await;
+            let registry = self.works.as_ref().and_then(|works| works.registry.as_ref());
+            self.membership.drain(registry, self.grace / 2).await;
         }
         self.stop.cancel();
         if let Some(agent) = self.agent

@@ -227,6 +227,13 @@ pub struct Wish {
 pub enum Ask {
     /// A seat.
     Attach(Attach),
+    /// The user's home room has come here; its player sits at another host.
+    Note {
+        /// Who.
+        player: Player,
+        /// The number of its login.
+        login: u64,
+    },
     /// The session has ended, wherever it sat.
     Left {
         /// Who.
@@ -309,6 +316,12 @@ impl Link {
         let ask = Ask::Attach(Attach { player, wish, seat });
         self.asks.send(ask).await.map_err(|_| AttachError::Shutdown)?;
         answer.await.map_err(|_| AttachError::Shutdown)?
+    }
+
+    /// Tells who is to keep track of a user from now on that it is connected, and through what.
+    pub async fn note(&self, player: Player, login: u64) {
+        // A game side that is gone keeps track of nobody.
+        let _ = self.asks.send(Ask::Note { player, login }).await;
     }
 
     /// Tells whoever keeps track of the user that its session has ended. Its room hears of it from its mailbox.

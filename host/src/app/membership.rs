@@ -278,13 +278,14 @@ impl Membership {
         }
     }
 
-    /// Hands all home rooms to other hosts, if there are any, within `limit`.
-    pub(super) async fn drain(&self, limit: Duration) {
+    /// Hands all rooms to other hosts, if there are any, within `limit`.
+    pub(super) async fn drain(&self, registry: Option<&Arc<Registry>>, limit: Duration) {
         self.draining.send_replace(true);
+        let empty = || registry.is_none_or(|registry| registry.population().0 == 0);
         let deadline = Instant::now() + limit;
         let others =
             || self.placement.nodes().iter().any(|node| node.takes_rooms() && *node.id != *self.node);
-        while !self.homes.claims().is_empty() && others() {
+        while !(self.homes.claims().is_empty() && empty()) && others() {
             if Instant::now() > deadline {
                 warn!(rooms = self.homes.claims().len(), "home rooms not handed over in time");
                 return;

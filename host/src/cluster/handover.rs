@@ -1,4 +1,4 @@
-//! Hand-over: a home room goes from one host to another, whole.
+//! Hand-over: a room goes from one host to another, whole.
 //!
 //! The host that has it packs it and sends it; the other one loads it and answers with its lease; then one write in etcd
 //! changes the owner, and at no moment do two hosts take input for it. Whatever fails before that write leaves the room
@@ -12,10 +12,10 @@ use tracing::{debug, warn};
 
 use super::metrics::ClusterMetrics;
 use super::node::NodeInfo;
-use super::placement::HOMES;
+use super::placement::{HOMES, MOVED};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
-use crate::game::registry::{Document, Packed, Registry};
+use crate::game::registry::{AT, Document, Packed, Registry};
 use crate::journal::Past;
 use crate::peer::Dialer;
 use crate::proto::cluster::rooms_client::RoomsClient;
@@ -77,29 +77,64 @@ impl Courier {
         revision: u64,
         to: &NodeInfo,
     ) -> Result<(), HandOverError> {
-        let refused = |why: String| HandOverError::Refused { host: to.id.clone(), why };
         let name = Homes::name(home);
-        let channel = self.dialer.open(&to.grpc).map_err(|error| refused(error.to_string()))?;
-        let mut host = RoomsClient::new(channel).max_encoding_message_size(MESSAGE_MAX);
         let packed = registry.pack(&name).await.map_err(HandOverError::Packing)?;
         let reader = Arc::clone(registry);
         let documents = tokio::task::spawn_blocking(move || reader.documents(home)).await.unwrap_or_default();
-        let sent = self.send(&mut host, &name, packed.as_ref(), documents).await;
-        let lease = match sent {
+        let claim = Claim { key: format!("{HOMES}{home}"), revision: Some(revision) };
+        self.bring(&name, packed.as_ref(), documents, &claim, to).await?;
+        registry.homes().given_up(home);
+        if let Some(packed) = packed {
+            packed.gone(name, to.id.clone());
+        }
+        Ok(())
+    }
+
+    /// Hands a room of a plugin over. From then on etcd says where it is.
+    ///
+    /// # Errors
+    /// [`HandOverError`]; the room is this host's as before.
+    pub async fn hand_over_room(
+        &self,
+        registry: &Arc<Registry>,
+        name: &str,
+        to: &NodeInfo,
+    ) -> Result<(), HandOverError> {
+        let Some(packed) = registry.pack(name).await.map_err(HandOverError::Packing)? else { return Ok(()) };
+        let known = if name.contains(AT) { name.to_owned() } else { format!("{name}{AT}{}", self.node) };
+        let key = format!("{MOVED}{known}");
+        let claim = match self.discovery.get(&key).await {
+            Ok(entry) => Claim { key, revision: entry.map(|entry| entry.revision) },
+            Err(error) => return Err(HandOverError::Claim(error.to_string())),
+        };
+        self.bring(&known, Some(&packed), Vec::new(), &claim, to).await?;
+        packed.gone(known, to.id.clone());
+        Ok(())
+    }
+
+    /// Sends a room and changes its owner.
+    async fn bring(
+        &self,
+        name: &str,
+        packed: Option<&Packed>,
+        documents: Vec<Document>,
+        claim: &Claim,
+        to: &NodeInfo,
+    ) -> Result<(), HandOverError> {
+        let refused = |why: String| HandOverError::Refused { host: to.id.clone(), why };
+        let channel = self.dialer.open(&to.grpc).map_err(|error| refused(error.to_string()))?;
+        let mut host = RoomsClient::new(channel).max_encoding_message_size(MESSAGE_MAX);
+        let lease = match self.send(&mut host, name, packed, documents).await {
             Ok(lease) => lease,
             Err(status) => {
-                let _ = host.drop(DropRequest { room: name }).await;
+                let _ = host.drop(DropRequest { room: name.to_owned() }).await;
                 return Err(refused(status.message().to_owned()));
             }
         };
         // From here on the claim says whose the room is.
-        if !self.give(home, revision, &to.id, lease).await? {
-            let _ = host.drop(DropRequest { room: name }).await;
+        if !self.give(claim, &to.id, lease).await? {
+            let _ = host.drop(DropRequest { room: name.to_owned() }).await;
             return Err(HandOverError::Claim("it was not ours to give".into()));
-        }
-        registry.homes().given_up(home);
-        if let Some(packed) = packed {
-            packed.gone();
         }
         Ok(())
     }
@@ -132,25 +167,33 @@ impl Courier {
     }
 
     /// Changes the owner. When the answer is lost, looks until it is known.
-    async fn give(&self, home: u32, revision: u64, to: &str, lease: i64) -> Result<bool, HandOverError> {
-        let key = format!("{HOMES}{home}");
-        match self.discovery.replace(&key, revision, to.as_bytes().to_vec(), Hold::Of(lease)).await {
+    async fn give(&self, claim: &Claim, to: &str, lease: i64) -> Result<bool, HandOverError> {
+        let Claim { key, revision } = claim;
+        let (owner, hold) = (to.as_bytes().to_vec(), Hold::Of(lease));
+        let written = match revision {
+            Some(revision) => self.discovery.replace(key, *revision, owner, hold).await,
+            None => self.discovery.create(key, owner, hold).await,
+        };
+        match written {
             Ok(Written::Done(_)) => return Ok(true),
             Ok(Written::Refused(_)) => return Ok(false),
-            Err(DiscoveryError::Away { why }) => warn!(home, why, "owner of a room not known for the moment"),
+            Err(DiscoveryError::Away { why }) => warn!(key, why, "owner of a room not known for the moment"),
             Err(error) => return Err(HandOverError::Claim(error.to_string())),
         }
         loop {
-            match self.discovery.get(&key).await {
-                Ok(Some(entry)) if entry.value == to.as_bytes() => return Ok(true),
-                Ok(Some(entry)) if entry.value == self.node.as_bytes() && entry.revision == revision => {
-                    return Ok(false);
-                }
-                Ok(_) => return Ok(false),
+            match self.discovery.get(key).await {
+                Ok(entry) => return Ok(entry.is_some_and(|entry| entry.value == to.as_bytes())),
                 Err(_) => tokio::time::sleep(LOOK).await,
             }
         }
     }
+}
+
+/// Where it stands whose a room is.
+struct Claim {
+    key: String,
+    /// Of the claim that is ours; none if there is none yet.
+    revision: Option<u64>,
 }
 
 async fn take(host: &mut RoomsClient<crate::peer::PeerChannel>, request: TakeRequest) -> Result<i64, Status> {
@@ -174,8 +217,10 @@ pub struct Receiver {
 impl Rooms for Receiver {
     async fn take(&self, request: Request<TakeRequest>) -> Result<Response<TakeReply>, Status> {
         let TakeRequest { room, from, base, inputs, profiles } = request.into_inner();
-        if self.registry.homes().number(&room).is_none() {
-            return Err(Status::invalid_argument(format!("{room:?} is no home room of this cluster")));
+        if self.registry.homes().number(&room).is_none() && !room.contains(AT) {
+            return Err(Status::invalid_argument(format!(
+                "{room:?} is no home room of this cluster, nor ROOM@NODE"
+            )));
         }
         let Lease::Held { id, .. } = *self.discovery.lease().borrow() else {
             return Err(Status::unavailable("this host holds no lease at present"));

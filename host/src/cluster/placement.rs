@@ -8,9 +8,13 @@ use tokio::sync::watch;
 
 use super::node::NodeInfo;
 use crate::discovery::{Discovery, View};
+use crate::game::registry::Registry;
 
 /// Where the claims on home rooms stand: `rooms/home/7` = the node's id.
 pub const HOMES: &str = "rooms/home/";
+/// Where rooms of plugins stand that have left the host they are named after: `rooms/moved/ROOM@NODE` = the id of the
+/// node that has it.
+pub const MOVED: &str = "rooms/moved/";
 /// Where nodes stand.
 pub const NODES: &str = "nodes/";
 
@@ -18,13 +22,14 @@ pub const NODES: &str = "nodes/";
 #[derive(Debug, Clone)]
 pub struct Placement {
     homes: watch::Receiver<Arc<View>>,
+    moved: watch::Receiver<Arc<View>>,
     nodes: watch::Receiver<Arc<View>>,
 }
 
 impl Placement {
     /// Follows what `discovery` sees.
     pub fn new(discovery: &Discovery) -> Self {
-        Self { homes: discovery.watch(HOMES), nodes: discovery.watch(NODES) }
+        Self { homes: discovery.watch(HOMES), moved: discovery.watch(MOVED), nodes: discovery.watch(NODES) }
     }
 
     /// Who has claimed a home room.
@@ -45,6 +50,25 @@ impl Placement {
         view.entries.iter().filter_map(claim).collect()
     }
 
+    /// The node that has a room of a plugin, `ROOM@NODE`: the one it has moved to, or the one it is named after.
+    pub fn host_of(&self, room: &str) -> Option<String> {
+        let view = self.moved.borrow();
+        match view.entries.get(&format!("{MOVED}{room}")) {
+            Some(entry) => String::from_utf8(entry.value.to_vec()).ok(),
+            None => Registry::node_of(room).map(str::to_owned),
+        }
+    }
+
+    /// Rooms of plugins that have moved: node and revision by name.
+    pub fn moved(&self) -> HashMap<String, (String, u64)> {
+        let view = self.moved.borrow();
+        let room = |(key, entry): (&String, &crate::discovery::Entry)| {
+            let node = String::from_utf8(entry.value.to_vec()).ok()?;
+            Some((key.strip_prefix(MOVED)?.to_owned(), (node, entry.revision)))
+        };
+        view.entries.iter().filter_map(room).collect()
+    }
+
     /// A node, if it is there.
     pub fn node(&self, id: &str) -> Option<NodeInfo> {
         let view = self.nodes.borrow();
@@ -59,13 +83,14 @@ impl Placement {
 
     /// Whether what is known is up to date.
     pub fn is_fresh(&self) -> bool {
-        self.homes.borrow().fresh && self.nodes.borrow().fresh
+        self.homes.borrow().fresh && self.moved.borrow().fresh && self.nodes.borrow().fresh
     }
 
     /// Completes when something has changed since the last call. Cancel safe.
     pub async fn changed(&mut self) {
-        let (homes, nodes) = (&mut self.homes, &mut self.nodes);
+        let (homes, moved, nodes) = (&mut self.homes, &mut self.moved, &mut self.nodes);
         tokio::select! {
+            Ok(()) = moved.changed() => {}
             Ok(()) = homes.changed() => {}
             Ok(()) = nodes.changed() => {}
             else => std::future::pending().await,
@@ -73,11 +98,11 @@ impl Placement {
     }
 }
 
-/// The host that is to have a home room: the one of the highest hash with it (rendezvous hashing), so that a host that
+/// The host that is to have a room: the one of the highest hash with it (rendezvous hashing), so that a host that
 /// comes or goes moves no more rooms than its own. None without hosts.
-pub fn rendezvous<'a>(home: u32, hosts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn rendezvous<'a>(room: impl AsRef<[u8]>, hosts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let weight = |host: &&str| {
-        let hash = Sha256::new().chain_update(home.to_be_bytes()).chain_update(host).finalize();
+        let hash = Sha256::new().chain_update(room.as_ref()).chain_update(host).finalize();
         // Hosts of one weight are told apart by name.
         (<[u8; 8]>::try_from(&hash[..8]).map(u64::from_be_bytes).unwrap_or(0), (*host).to_owned())
     };
@@ -94,7 +119,7 @@ mod tests {
     fn rooms_are_spread_evenly() {
         let mut rooms = HashMap::<_, u32>::new();
         for home in 0..4096 {
-            *rooms.entry(rendezvous(home, HOSTS.into_iter()).unwrap()).or_default() += 1;
+            *rooms.entry(rendezvous(u32::to_be_bytes(home), HOSTS.into_iter()).unwrap()).or_default() += 1;
         }
         for host in HOSTS {
             // Of 1,024 on average; four standard deviations of a fair draw are 111.
@@ -105,10 +130,12 @@ mod tests {
     #[test]
     fn a_host_that_leaves_moves_its_own_rooms_and_no_others() {
         for home in 0..1000 {
-            let before = rendezvous(home, HOSTS.into_iter()).unwrap();
-            let after = rendezvous(home, HOSTS.into_iter().filter(|host| *host != "game-2")).unwrap();
+            let before = rendezvous(u32::to_be_bytes(home), HOSTS.into_iter()).unwrap();
+            let after =
+                rendezvous(u32::to_be_bytes(home), HOSTS.into_iter().filter(|host| *host != "game-2"))
+                    .unwrap();
             assert!(before == after || before == "game-2", "{home}: {before} to {after}");
         }
-        assert_eq!(rendezvous(0, std::iter::empty()), None);
+        assert_eq!(rendezvous([0; 4], std::iter::empty()), None);
     }
 }

@@ -11,9 +11,8 @@ use tracing::debug;
 
 use super::metrics::ClusterMetrics;
 use super::placement::Placement;
-use super::trunk::Trunk;
+use super::trunk::{Trunk, local_name};
 use crate::game::Homes;
-use crate::game::registry::AT;
 use crate::link::{Ask, Attach, AttachError, Link, Player, SessionId, Uplink, UserId, Wish};
 use crate::peer::Dialer;
 
@@ -32,8 +31,19 @@ pub struct Router {
     placement: Placement,
     dialer: Dialer,
     trunks: Mutex<HashMap<String, Arc<Trunk>>>,
+    /// Sessions that do not sit at the host of their users' home rooms.
+    away: Mutex<HashMap<SessionId, Away>>,
     metrics: ClusterMetrics,
     tasks: TaskTracker,
+}
+
+/// A session that sits elsewhere than at the host of its user's home room.
+struct Away {
+    player: Player,
+    home: u32,
+    login: u64,
+    /// The host that keeps track of the user.
+    keeper: Option<String>,
 }
 
 /// What a router is made of.
@@ -56,8 +66,8 @@ impl Router {
     /// A router without links; they are opened when they are needed.
     pub fn new(parts: RouterParts) -> Arc<Self> {
         let RouterParts { node, homes, local, placement, dialer, metrics } = parts;
-        let (trunks, tasks) = (Mutex::default(), TaskTracker::new());
-        Arc::new(Self { node, homes, local, placement, dialer, trunks, metrics, tasks })
+        let (trunks, away, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        Arc::new(Self { node, homes, local, placement, dialer, trunks, away, metrics, tasks })
     }
 
     /// Answers the agent until its end of the link is gone.
@@ -68,6 +78,7 @@ impl Router {
                 ask = asks.recv() => ask,
                 () = placement.changed() => {
                     self.prune(&placement);
+                    self.note_away(&placement);
                     continue;
                 }
             };
@@ -79,6 +90,8 @@ impl Router {
                         let _ = seat.send(router.attach(player, wish).await);
                     });
                 }
+                // Agents do not keep track of users.
+                Ask::Note { .. } => {}
                 Ask::Left { user, session } => {
                     self.tasks.spawn(async move { router.left(user, session).await });
                 }
@@ -102,7 +115,53 @@ impl Router {
         }
     }
 
+    fn away(&self) -> MutexGuard<'_, HashMap<SessionId, Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session has a seat. If that is not at the host of its user's home room, that host is to know of it.
+    fn seated(&self, player: &Player, home: u32, node: &str, login: u64) {
+        let owner = self.placement.owner(home);
+        let mut away = self.away();
+        if owner.as_deref() == Some(node) {
+            away.remove(&player.session);
+            return;
+        }
+        // The host that let it go there keeps track of it by itself.
+        let player = player.clone();
+        let seat = away.entry(player.session).or_insert(Away { player, home, login, keeper: owner });
+        seat.login = login;
+    }
+
+    /// Home rooms have changed hosts: the new ones are told of the users whose players sit elsewhere.
+    fn note_away(self: &Arc<Self>, placement: &Placement) {
+        let mut notes = Vec::new();
+        for away in self.away().values_mut() {
+            let owner = placement.owner(away.home);
+            if owner.is_some() && owner != away.keeper {
+                away.keeper.clone_from(&owner);
+                notes.extend(owner.map(|owner| (owner, away.player.clone(), away.login)));
+            }
+        }
+        if notes.is_empty() {
+            return;
+        }
+        let router = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for (owner, player, login) in notes {
+                if *owner == *router.node {
+                    if let Some(local) = &router.local {
+                        local.note(player, login).await;
+                    }
+                } else if let Ok(trunk) = router.trunk(&owner) {
+                    trunk.note(player, login).await;
+                }
+            }
+        });
+    }
+
     async fn left(&self, user: UserId, session: SessionId) {
+        self.away().remove(&session);
         let knowing: Vec<_> = self.trunks().values().filter(|trunk| trunk.knows(session)).cloned().collect();
         for trunk in knowing {
             trunk.left(user, session).await;
@@ -130,6 +189,10 @@ impl Router {
                     | AttachError::Unreachable { .. }
                     | AttachError::Shutdown),
                 ) => error,
+                Ok(uplink) => {
+                    self.seated(&player, home, node.as_deref().unwrap_or_default(), uplink.login);
+                    return Ok(uplink);
+                }
                 decided => return decided,
             };
             if Instant::now() >= deadline || player.outbox.is_shut() {
@@ -159,9 +222,7 @@ impl Router {
             Some(room) if let Some(number) = room.strip_prefix("home/") => {
                 self.placement.owner(number.parse().ok()?)
             }
-            Some(room) => {
-                Some(room.split_once(AT).map_or_else(|| self.node.to_string(), |(_, node)| node.to_owned()))
-            }
+            Some(room) => Some(self.placement.host_of(room).unwrap_or_else(|| self.node.to_string())),
             None => self.placement.owner(home),
         }
     }
@@ -170,28 +231,28 @@ impl Router {
         let Some(local) = &self.local else {
             return Err(AttachError::Unreachable { node: self.node.to_string() });
         };
-        if let Some(room) = &mut wish.room
-            && let Some((name, _)) = room.split_once(AT)
-        {
-            *room = name.to_owned();
-        }
+        wish.room = wish.room.map(|room| local_name(&room, &self.node).to_owned());
         local.attach(player, wish).await
     }
 
     async fn there(&self, node: &str, player: Player, wish: Wish) -> Result<Uplink, AttachError> {
+        self.trunk(node)?.attach(player, wish).await
+    }
+
+    /// The link to a host; opened if there is none.
+    fn trunk(&self, node: &str) -> Result<Arc<Trunk>, AttachError> {
         let unreachable = || AttachError::Unreachable { node: node.to_owned() };
         let known = self.trunks().get(node).filter(|trunk| trunk.is_open()).cloned();
-        let trunk = match known {
-            Some(trunk) => trunk,
+        match known {
+            Some(trunk) => Ok(trunk),
             None => {
                 let addr = self.placement.node(node).ok_or_else(unreachable)?.grpc;
                 let channel = self.dialer.open(&addr).map_err(|_| unreachable())?;
                 let mut trunks = self.trunks();
                 trunks.retain(|_, trunk| trunk.is_open());
                 let open = || Trunk::open(node.into(), &self.node, channel, self.metrics.clone());
-                Arc::clone(trunks.entry(node.to_owned()).or_insert_with(open))
+                Ok(Arc::clone(trunks.entry(node.to_owned()).or_insert_with(open)))
             }
-        };
-        trunk.attach(player, wish).await
+        }
     }
 }

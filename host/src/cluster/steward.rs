@@ -13,10 +13,10 @@ use tracing::{debug, error, info, warn};
 use super::estate::{Estate, Estates};
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
-use super::placement::{HOMES, Placement, rendezvous};
+use super::placement::{HOMES, MOVED, Placement, rendezvous};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
-use crate::game::registry::Registry;
+use crate::game::registry::{AT, Registry};
 use crate::journal::Past;
 
 /// Claims under way at a time.
@@ -119,7 +119,7 @@ impl Steward {
         let mut overtaken = Vec::new();
         for home in 0..self.homes().count() {
             let owner = claims.get(&home).map(|(owner, _)| owner.as_str());
-            let to_be = rendezvous(home, hosts.iter().copied());
+            let to_be = rendezvous(home.to_be_bytes(), hosts.iter().copied());
             let ours = self.homes().owns(home);
             match owner {
                 Some(owner) if owner == self.node && !ours => wanted.push(home),
@@ -144,13 +144,18 @@ impl Steward {
                 self.registry.set_aside(&Homes::name(home), &past);
             }
         }
+        self.tend_moved().await;
         for room in self.registry.staged_longer(STAGED) {
-            let Some(home) = self.homes().number(&room) else { continue };
-            match self.discovery.get(&format!("{HOMES}{home}")).await {
-                Ok(Some(entry)) if entry.value == self.node.as_bytes() => wanted.push(home),
-                Ok(_) => self.registry.unstage(&room),
+            let home = self.homes().number(&room);
+            let key = home.map_or_else(|| format!("{MOVED}{room}"), |home| format!("{HOMES}{home}"));
+            match (self.discovery.get(&key).await, home) {
+                (Ok(Some(entry)), Some(home)) if entry.value == self.node.as_bytes() => wanted.push(home),
+                (Ok(Some(entry)), None) if entry.value == self.node.as_bytes() => {
+                    self.registry.open_staged(&room)
+                }
+                (Ok(_), _) => self.registry.unstage(&room),
                 // Whose it is will be known later.
-                Err(_) => {}
+                (Err(_), _) => {}
             }
         }
         self.claim_all(wanted).await;
@@ -159,6 +164,45 @@ impl Steward {
                 return;
             }
             self.hand_over(home, &host).await;
+        }
+        if draining {
+            self.hand_over_rooms(&hosts).await;
+        }
+    }
+
+    /// Rooms of plugins that come here begin; records of those that have ended here go.
+    async fn tend_moved(&self) {
+        for (room, (node, revision)) in self.placement.moved() {
+            if node != self.node {
+                continue;
+            }
+            if self.registry.has_staged(&room) {
+                self.registry.open_staged(&room);
+            } else if !self.registry.is_open(&room) {
+                // One that is away is asked again at the next look.
+                let _ = self.discovery.remove(&format!("{MOVED}{room}"), revision).await;
+            }
+        }
+    }
+
+    /// The rooms that plugins have created here go elsewhere, each to a host of its own.
+    async fn hand_over_rooms(&self, hosts: &[&str]) {
+        for room in self.registry.plugin_rooms() {
+            let Some(to) =
+                rendezvous(&room, hosts.iter().copied()).and_then(|host| self.placement.node(host))
+            else {
+                return;
+            };
+            if self.registry.has_staged(&room) {
+                continue;
+            }
+            match self.courier.hand_over_room(&self.registry, &room, &to).await {
+                Ok(()) => {
+                    self.metrics.handed_over.inc();
+                    debug!(room, to = to.id, "room handed over");
+                }
+                Err(why) => warn!(room, to = to.id, %why, "room not handed over, it stays here"),
+            }
         }
     }
 
@@ -256,6 +300,12 @@ impl Steward {
             .buffer_unordered(CLAIMS)
             .collect()
             .await;
+        for room in self.registry.plugin_rooms().iter().filter(|room| room.contains(AT)) {
+            // Without the record players who come anew do not find it; those who sit there stay.
+            let written =
+                self.discovery.create(&format!("{MOVED}{room}"), self.node.clone().into(), Hold::Lease).await;
+            debug!(room, ?written, "room of another host's name kept under a new lease");
+        }
         let (mut kept, mut lost) = (0, 0);
         for (home, claim) in claims {
             match claim {

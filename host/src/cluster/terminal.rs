@@ -58,6 +58,13 @@ struct Seat {
     attempts: u64,
 }
 
+impl Seat {
+    fn player(&self) -> Player {
+        let outbox = Arc::new(Outbox::remote(Arc::clone(&self.remote)));
+        Player { user: self.user, session: self.id, outbox }
+    }
+}
+
 impl Terminal {
     /// The end of a host named `node`, whose rooms `rooms` leads to.
     pub fn new(node: &str, rooms: Link, metrics: ClusterMetrics, max_sessions: usize) -> Self {
@@ -157,6 +164,7 @@ impl Agent {
                 }
             }
             Some(What::Leave(reason)) => self.leave(number, reason),
+            Some(What::Note(cluster::Note { user, login })) => self.note(number, UserId(user), login),
             None => {
                 debug!(agent = self.node, session = number, "link carried a word this host does not know")
             }
@@ -190,18 +198,10 @@ impl Agent {
             let limit = self.terminal.max_sessions;
             return refuse(Why::Busy, format!("max_sessions limit of {limit} reached"));
         }
-        let line = &self.line;
-        let seat = self.sessions.entry(number).or_insert_with(|| Seat {
-            user: UserId(user),
-            id: SessionId::next(),
-            remote: Arc::new(Remote::new(number, Arc::clone(line))),
-            attempts: 0,
-        });
+        let seat = self.seat(number, UserId(user));
         seat.attempts += 1;
-        let (attempt, refused) = (seat.attempts, Arc::clone(&self.refused));
-        let remote = Arc::clone(&seat.remote);
-        let outbox = Arc::new(Outbox::remote(Arc::clone(&remote)));
-        let player = Player { user: UserId(user), session: seat.id, outbox };
+        let (attempt, remote, player) = (seat.attempts, Arc::clone(&seat.remote), seat.player());
+        let refused = Arc::clone(&self.refused);
         let wish = Wish { room: (!room.is_empty()).then_some(room), node: None, backlog, login, again };
         let (rooms, line) = (self.terminal.rooms.clone(), Arc::clone(&self.line));
         tokio::spawn(async move {
@@ -218,6 +218,24 @@ impl Agent {
                 }
             }
         });
+    }
+
+    fn seat(&mut self, number: u64, user: UserId) -> &mut Seat {
+        let line = &self.line;
+        self.sessions.entry(number).or_insert_with(|| Seat {
+            user,
+            id: SessionId::next(),
+            remote: Arc::new(Remote::new(number, Arc::clone(line))),
+            attempts: 0,
+        })
+    }
+
+    fn note(&mut self, number: u64, user: UserId, login: u64) {
+        if self.sessions.len() < self.terminal.max_sessions || self.sessions.contains_key(&number) {
+            let player = self.seat(number, user).player();
+            let rooms = self.terminal.rooms.clone();
+            tokio::spawn(async move { rooms.note(player, login).await });
+        }
     }
 
     fn leave(&mut self, number: u64, reason: u32) {

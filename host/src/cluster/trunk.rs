@@ -69,6 +69,13 @@ struct Seat {
     asking: Option<(Wish, oneshot::Sender<Result<Uplink, AttachError>>)>,
     /// Frames come from there now; else the host only keeps track of the user.
     seated: bool,
+    /// The number of the login that the host is to be told of.
+    noted: Option<u64>,
+}
+
+/// A room's name as its own host knows it.
+pub(super) fn local_name<'a>(room: &'a str, node: &str) -> &'a str {
+    room.split_once(AT).filter(|(_, at)| *at == node).map_or(room, |(name, _)| name)
 }
 
 fn lock(sessions: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
@@ -112,11 +119,7 @@ impl Trunk {
     /// Seats a player over there. Not cancel safe, as [`crate::link::Link::attach`] is not.
     pub(super) async fn attach(&self, player: Player, mut wish: Wish) -> Result<Uplink, AttachError> {
         let unreachable = || AttachError::Unreachable { node: self.node.to_string() };
-        if let Some(room) = &mut wish.room
-            && let Some((name, _)) = room.split_once(AT)
-        {
-            *room = name.to_owned();
-        }
+        wish.room = wish.room.map(|room| local_name(&room, &self.node).to_owned());
         let (seat, answer) = oneshot::channel();
         {
             let mut sessions = lock(&self.sessions);
@@ -125,11 +128,27 @@ impl Trunk {
             }
             let outbox = Arc::clone(&player.outbox);
             let asking = Some((wish, seat));
-            sessions.here.insert(player.session.0, Seat { outbox, asking, seated: false });
+            sessions.here.insert(player.session.0, Seat { outbox, asking, seated: false, noted: None });
         }
         let join = Up::Join { player, backlog: Vec::new(), profile: None, again: false };
         self.ups.send(join).await.map_err(|_| unreachable())?;
         answer.await.map_err(|_| unreachable())?
+    }
+
+    /// The host is to keep track of a player who sits elsewhere.
+    pub(super) async fn note(&self, player: Player, login: u64) {
+        {
+            let mut sessions = lock(&self.sessions);
+            if sessions.ended {
+                return;
+            }
+            let outbox = Arc::clone(&player.outbox);
+            let seat = sessions.here.entry(player.session.0);
+            seat.or_insert(Seat { outbox, asking: None, seated: false, noted: None }).noted = Some(login);
+        }
+        // A link that has ended is made again by the next look at the placement.
+        let join = Up::Join { player, backlog: Vec::new(), profile: None, again: false };
+        let _ = self.ups.send(join).await;
     }
 
     /// The session has ended; the host need not keep track of its user.
@@ -141,7 +160,9 @@ impl Trunk {
 
     fn uplink(&self, seated: cluster::Seated) -> Uplink {
         let cluster::Seated { room, login } = seated;
-        let room = if crate::game::Homes::is_home(&room) { room } else { format!("{room}{AT}{}", self.node) };
+        // What is known in the whole cluster keeps its name; what the host calls its own gets the host's.
+        let known = crate::game::Homes::is_home(&room) || room.contains(AT);
+        let room = if known { room } else { format!("{room}{AT}{}", self.node) };
         Uplink { room: room.into(), mailbox: self.ups.clone(), login }
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 pub(super) use self::birth::{Birth, Opened, run};
 use self::deferred::Deferred;
 use self::handing::ABSENT;
-pub(super) use self::handing::{Departing, Errand};
+pub(super) use self::handing::{Departing, Errand, Gone};
 use self::puts::Puts;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};

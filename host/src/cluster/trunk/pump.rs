@@ -94,7 +94,12 @@ fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
         Up::Join { player, .. } => {
             let mut sessions = lock(sessions);
             let seat = sessions.here.get_mut(&player.session.0);
-            let Some((wish, _)) = seat.and_then(|seat| seat.asking.as_mut()) else { return };
+            let Some(seat) = seat else { return };
+            if let Some(login) = seat.noted.take() {
+                let note = Sent::Note(cluster::Note { user: player.user.0, login });
+                return encode_one(player.session.0, note, out);
+            }
+            let Some((wish, _)) = seat.asking.as_mut() else { return };
             let copy = |frames: &Frames| Bytes::copy_from_slice(frames.as_bytes());
             let attach = cluster::Attach {
                 user: player.user.0,
@@ -106,8 +111,11 @@ fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
             (player.session, Sent::Attach(attach))
         }
     };
-    let batch = UpBatch { hello: None, ups: vec![cluster::Up { session: session.0, what: Some(what) }] };
-    batch.encode_raw(out);
+    encode_one(session.0, what, out);
+}
+
+fn encode_one(session: u64, what: Sent, out: &mut Vec<u8>) {
+    UpBatch { hello: None, ups: vec![cluster::Up { session, what: Some(what) }] }.encode_raw(out);
 }
 
 fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::Registry;
-use crate::game::room::{Departing, Errand};
+use crate::game::homes::Homes;
+use crate::game::room::{Departing, Errand, Gone};
 use crate::journal::Past;
 use crate::link::Uplink;
 use crate::plugin::Put;
@@ -25,14 +26,14 @@ pub(super) struct Staged {
 pub struct Packed {
     /// Its state.
     pub past: Past,
-    gone: oneshot::Sender<bool>,
+    gone: oneshot::Sender<Gone>,
 }
 
 impl Packed {
-    /// Another host has it.
-    pub fn gone(self) {
+    /// The host `node` has it, by the name of `room`.
+    pub fn gone(self, room: String, node: String) {
         // A room whose task has ended is gone all the more.
-        let _ = self.gone.send(true);
+        let _ = self.gone.send(Gone { room, node: Some(node) });
     }
 }
 
@@ -66,6 +67,12 @@ impl Registry {
             self.staged().remove(name);
         }
         outcome
+    }
+
+    /// The open rooms that are no home rooms.
+    pub fn plugin_rooms(&self) -> Vec<String> {
+        let rooms = self.rooms();
+        rooms.keys().filter(|name| !Homes::is_home(name)).map(ToString::to_string).collect()
     }
 
     /// Whether a room is open, or waits for its claim.
@@ -133,10 +140,12 @@ impl Registry {
         let Some(handle) = self.rooms().get(name).cloned() else { return };
         let (gone, verdict) = oneshot::channel();
         let errand = Errand::Leave(Departing { state: None, gone: verdict });
-        let name = name.to_owned();
+        let verdict = Gone { room: name.to_owned(), node: None };
         self.tasks.spawn(async move {
-            if handle.errands.send(errand).await.is_ok() && gone.send(true).is_err() {
-                debug!(room = name, "room had ended already");
+            if handle.errands.send(errand).await.is_ok()
+                && let Err(Gone { room, .. }) = gone.send(verdict)
+            {
+                debug!(room, "room had ended already");
             }
         });
     }

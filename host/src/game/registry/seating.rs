@@ -8,10 +8,10 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{AT, CreateError, Present, Registry};
+use super::{CreateError, Present, Registry};
 use crate::actor::EnlistError;
 use crate::game::homes::Homes;
-use crate::game::room::Target;
+use crate::game::room::{Gone, Target};
 use crate::link::{
     Ask, Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Released, Signal, Up, Uplink,
     UserId, Wish,
@@ -51,6 +51,10 @@ impl Registry {
                     });
                 }
                 Ask::Left { user, session } => self.ended(user.0, session),
+                Ask::Note { player, login } => {
+                    let registry = Arc::clone(&self);
+                    self.tasks.spawn(async move { registry.note(player, login).await });
+                }
             }
         }
     }
@@ -89,13 +93,30 @@ impl Registry {
         }
     }
 
+    /// Keeps track of a user whose home room has come here while its player sits at another host. Of two sessions of one
+    /// user the one of the later login stays.
+    async fn note(&self, player: Player, login: u64) {
+        let (user, session) = (player.user.0, player.session);
+        let older = {
+            let mut users = self.users();
+            if users.get(&user).is_some_and(|known| known.login > login) {
+                player.outbox.close(replaced());
+                return;
+            }
+            let known = users.get(&user).filter(|known| known.session == session);
+            let mailbox = known.and_then(|known| known.mailbox.clone());
+            let outbox = Arc::clone(&player.outbox);
+            users.insert(user, Present { session, login, outbox, mailbox, away: None })
+        };
+        if let Some(older) = older
+            && older.session != session
+        {
+            self.replace(player.user, older).await;
+        }
+    }
+
     async fn replace(&self, user: UserId, older: Present) {
-        older.outbox.close(Close {
-            leave: LeaveReason::Replaced,
-            reason: "duplicate_login",
-            code: code::DUPLICATE_LOGIN,
-            text: "the same user has logged in again".to_owned(),
-        });
+        older.outbox.close(replaced());
         if let Some(mailbox) = older.mailbox {
             let leave = Up::Leave { user, session: older.session, reason: LeaveReason::Replaced };
             let (gone, waiting) = oneshot::channel();
@@ -175,7 +196,7 @@ impl Registry {
         if !self.has(&room) {
             // Another host has it. If the session has ended, what it sent last is nobody's: it left no seat behind.
             if gone.is_none() {
-                self.release(&player, room, backlog, false);
+                self.release(&player, Gone { room, node: None }, backlog, false);
             }
             return;
         }
@@ -189,7 +210,7 @@ impl Registry {
             if place.is_err() && !Homes::is_home(&room) {
                 let home = Homes::name(registry.homes.of(user.0));
                 if gone.is_none() && !registry.has(&home) {
-                    registry.release(&coming.player, home, coming.backlog, false);
+                    registry.release(&coming.player, Gone { room: home, node: None }, coming.backlog, false);
                     return;
                 }
                 place = registry.place(coming, home).await;
@@ -227,15 +248,15 @@ impl Registry {
     }
 
     /// Sends a player's session to another host. Whoever has the user's home room goes on keeping track of the user.
-    pub(in crate::game) fn release(&self, player: &Player, room: String, backlog: Vec<Frames>, again: bool) {
+    pub(in crate::game) fn release(&self, player: &Player, gone: Gone, backlog: Vec<Frames>, again: bool) {
         let user = player.user.0;
         let login = self.login_of(user);
-        let node = room.split_once(AT).map(|(_, node)| node.to_owned());
+        let Gone { room, node } = gone;
         if !self.homes.owns(self.homes.of(user)) {
             self.left(user, player.session);
         } else if let Some(present) = self.users().get_mut(&user) {
             present.mailbox = None;
-            present.away.clone_from(&node);
+            present.away = node.clone().or_else(|| Self::node_of(&room).map(str::to_owned));
         }
         let released = Released { room: Some(room), node, backlog, login, again };
         player.outbox.signal(Signal::Released(released));
@@ -259,5 +280,15 @@ impl Registry {
         }
         player.outbox.signal(Signal::Moving);
         Arc::clone(self).forward(player, Target::Home, backlog, None, from);
+    }
+}
+
+/// How a session ends that another one of the same user has taken the place of.
+fn replaced() -> Close {
+    Close {
+        leave: LeaveReason::Replaced,
+        reason: "duplicate_login",
+        code: code::DUPLICATE_LOGIN,
+        text: "the same user has logged in again".to_owned(),
     }
 }

@@ -46,8 +46,17 @@ pub(in crate::game) enum Errand {
 pub(in crate::game) struct Departing {
     /// Where its state goes, all players fenced off; none if nobody wants it.
     pub(in crate::game) state: Option<oneshot::Sender<Result<Past, String>>>,
-    /// Whether another host has it now. A verdict that never comes is a no.
-    pub(in crate::game) gone: oneshot::Receiver<bool>,
+    /// Where it has gone, if another host has it now. A verdict that never comes is a no.
+    pub(in crate::game) gone: oneshot::Receiver<Gone>,
+}
+
+/// Where a room has gone.
+#[derive(Debug, Clone)]
+pub(in crate::game) struct Gone {
+    /// What it is called in the cluster.
+    pub(in crate::game) room: String,
+    /// The host, if it is known.
+    pub(in crate::game) node: Option<String>,
 }
 
 /// Players and whoever has come meanwhile.
@@ -102,13 +111,16 @@ impl Room {
             // Who asked has given up: no verdict comes then either.
             let _ = state.send(past);
         }
-        let gone = gone.await.unwrap_or(false);
-        if gone {
-            self.depart(aboard, mailbox).await;
-        } else {
-            self.stay(&mut aboard);
+        match gone.await {
+            Ok(gone) => {
+                self.depart(aboard, &gone, mailbox).await;
+                true
+            }
+            Err(_) => {
+                self.stay(&mut aboard);
+                false
+            }
         }
-        gone
     }
 
     async fn await_calls(&mut self, answers: &mut mpsc::Receiver<Reply>) {
@@ -208,17 +220,17 @@ impl Room {
     }
 
     /// The room has gone; its players follow it.
-    async fn depart(&mut self, aboard: Aboard, mailbox: &mut mpsc::Receiver<Up>) {
+    async fn depart(&mut self, aboard: Aboard, gone: &Gone, mailbox: &mut mpsc::Receiver<Up>) {
         let Aboard { fenced, came } = aboard;
         debug!(room = %self.name, players = fenced.len(), "room has gone to another host");
         for (player, backlog) in fenced.into_iter().chain(came) {
-            self.registry.release(&player, self.name.to_string(), backlog, true);
+            self.registry.release(&player, gone.clone(), backlog, true);
         }
         mailbox.close();
         while let Some(up) = mailbox.recv().await {
             match up {
                 Up::Join { player, backlog, .. } => {
-                    self.registry.release(&player, self.name.to_string(), backlog, true);
+                    self.registry.release(&player, gone.clone(), backlog, true);
                 }
                 // The seats are empty: whoever it was has been sent on, and its new room hears of its end from there.
                 Up::Leave { user, session, .. } => self.registry.left(user.0, session),
