@@ -17,6 +17,7 @@ pub mod steward;
 pub mod stream;
 pub mod terminal;
 mod trunk;
+mod warden;
 
 /// The version of the link's protocol (`proto/cluster.proto`). Peers of another one are refused.
 pub const LINK_VERSION: u32 = 1;

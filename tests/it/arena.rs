@@ -13,7 +13,9 @@ use crate::world::{World, ask};
 /// Pings, and sees that the same id comes back as the next frame.
 pub(crate) async fn ping(client: &mut Client, id: i32) {
     let ping = Ping { id }.to_bytes().unwrap();
-    assert_eq!(ask(client, PING_REQ, &ping, PING_ACK).await, ping);
+    client.send(PING_REQ, &ping).await.unwrap();
+    // Whoever plays is told of every tick, too.
+    assert_eq!(client.wait_for(PING_ACK).await.unwrap(), ping);
 }
 
 /// Enters an arena, by name or, with an empty one, that of the room.

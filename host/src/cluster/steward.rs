@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use super::estate::{Estate, Estates};
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
 use super::placement::{HOMES, MOVED, Placement, rendezvous};
+use super::warden::Warden;
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
 use crate::game::registry::{AT, Registry};
@@ -60,38 +61,39 @@ enum Claim {
 
 impl Steward {
     /// Keeps the rooms until `stop` fires. To be run once the node stands among the others.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let confirmed = watch::Sender::new(0);
+        let warden = Warden {
+            lease: self.discovery.lease(),
+            confirmed: confirmed.subscribe(),
+            homes: Arc::clone(self.homes()),
+            metrics: self.metrics.clone(),
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep(&confirmed) => {}
+            () = warden.watch() => {}
+        }
+    }
+
+    async fn keep(mut self, confirmed: &watch::Sender<u64>) {
         let mut lease = self.discovery.lease();
-        let mut epoch = 0;
-        let mut was_open = true;
         loop {
             let held = *lease.borrow_and_update();
-            match held {
-                Lease::Held { epoch: now, until, .. } => {
-                    if epoch != now {
-                        if epoch != 0 {
-                            self.claim_again().await;
-                        }
-                        epoch = now;
+            if let Lease::Held { epoch, .. } = held {
+                let before = *confirmed.borrow();
+                if before != epoch {
+                    if before != 0 {
+                        self.claim_again().await;
                     }
-                    self.homes().gate().open_until(until);
+                    confirmed.send_replace(epoch);
                 }
-                Lease::Lost => self.homes().gate().open_until(Instant::now()),
-            }
-            let open = self.homes().gate().is_open();
-            if was_open && !open && epoch != 0 {
-                self.metrics.lease_losses.inc();
-                warn!("the lease cannot be proved: rooms stand still until it can");
-            } else if open && !was_open {
-                info!("the lease is held: rooms go on");
-            }
-            was_open = open;
-            if open && self.placement.is_fresh() {
-                self.tend().await;
+                if self.homes().gate().is_open() && self.placement.is_fresh() {
+                    self.tend().await;
+                }
             }
             self.metrics.homes.set(i64::try_from(self.homes().claims().len()).unwrap_or(i64::MAX));
             tokio::select! {
-                () = stop.cancelled() => return,
                 Ok(()) = lease.changed() => {}
                 () = self.placement.changed() => {}
                 Ok(()) = self.draining.changed() => {}
