@@ -8,7 +8,7 @@ use game_logic::messages::{
 use hotseat_client::Client;
 use hotseat_packet::Message;
 
-use crate::world::{World, ask};
+use crate::world::World;
 
 /// Pings, and sees that the same id comes back as the next frame.
 pub(crate) async fn ping(client: &mut Client, id: i32) {

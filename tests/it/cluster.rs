@@ -5,13 +5,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use game_logic::messages::{PING_ACK, PING_REQ, Ping};
-use hotseat::discovery::Discovery;
+use hotseat::discovery::{Discovery, Options};
 use hotseat_client::{Client, ClientError, Login};
 use hotseat_packet::{ErrorInfo, Message as _, code};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, options};
 use crate::guests::{guests, lock, services};
 use crate::process::{Process, hotseat};
 use crate::world::{PATIENCE, eventually, take_compiled};
@@ -92,19 +92,7 @@ impl Cluster {
 
     /// Waits until these hosts, and no others, have all home rooms, each some.
     pub(crate) async fn settled(&self, hosts: &[&str]) {
-        // What it watches ends with it.
-        let discovery = self.discovery();
-        let view = discovery.watch("rooms/home/");
-        eventually("all home rooms claimed", async || {
-            let view = view.borrow();
-            let mut rooms = BTreeMap::<String, usize>::new();
-            for entry in view.entries.values() {
-                *rooms.entry(String::from_utf8(entry.value.to_vec()).unwrap()).or_default() += 1;
-            }
-            let all = rooms.values().sum::<usize>() == 256;
-            (all && rooms.keys().eq(hosts.iter().copied())).then_some(())
-        })
-        .await;
+        settled(&self.etcd, "/test", hosts).await;
     }
 
     fn agent(&self, name: &str) -> &str {
@@ -136,6 +124,23 @@ impl Cluster {
             .unwrap();
         Bots { child, _dir: dir }
     }
+}
+
+/// Waits until these hosts, and no others, have all home rooms, each some.
+pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
+    // What it watches ends with it.
+    let discovery = Discovery::etcd(Options { prefix: prefix.into(), ..options(&etcd.url(), TTL) }).unwrap();
+    let view = discovery.watch("rooms/home/");
+    eventually("all home rooms claimed", async || {
+        let view = view.borrow();
+        let mut rooms = BTreeMap::<String, usize>::new();
+        for entry in view.entries.values() {
+            *rooms.entry(String::from_utf8(entry.value.to_vec()).unwrap()).or_default() += 1;
+        }
+        let all = rooms.values().sum::<usize>() == 256;
+        (all && rooms.keys().eq(hosts.iter().copied())).then_some(())
+    })
+    .await;
 }
 
 /// Bots at work.

@@ -54,6 +54,7 @@ mod property;
 mod cli;
 mod config;
 mod guide;
+mod operations;
 mod service_guide;
 mod show;
 mod shutdown;

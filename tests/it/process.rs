@@ -99,7 +99,7 @@ impl Process {
     /// As [`Self::of`], for a node that has fewer addresses: clients connect to agents alone.
     pub(crate) fn with_doors(command: &mut Command, dir: TempDir, doors: usize) -> Self {
         let anywhere = "127.0.0.1:0";
-        command.args(["--log-format", "json", "--limits", "off", "--home-rooms", "1"]).args([
+        command.args(["--limits", "off", "--home-rooms", "1"]).args([
             "--listen",
             anywhere,
             "--grpc-listen",
@@ -107,6 +107,12 @@ impl Process {
             "--admin-listen",
             anywhere,
         ]);
+        Self::as_given(command, dir, doors)
+    }
+
+    /// As [`Self::with_doors`], with the addresses and limits that the command has.
+    pub(crate) fn as_given(command: &mut Command, dir: TempDir, doors: usize) -> Self {
+        command.args(["--log-format", "json"]);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
