@@ -160,34 +160,32 @@ fn number(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// Nobody was disconnected; nothing came twice, in another order, or went back.
+/// Nobody was disconnected; nothing came twice, or in another order.
 #[track_caller]
-fn whole(report: &Value, clients: u64) {
+pub(crate) fn whole(report: &Value, clients: u64) {
     assert_eq!(number(report, "kept"), clients, "{report:#}");
-    let never = [
-        "duplicated",
-        "out_of_order",
-        "unasked",
-        "ticks_missed",
-        "ticks_repeated",
-        "scores_fallen",
-        "positions_jumped",
-        "moves_undone",
-        "errors",
-        "odd_frames",
-    ];
-    for name in never {
+    for name in ["duplicated", "out_of_order", "unasked", "errors", "odd_frames"] {
         assert_eq!(number(report, name), 0, "{name}: {report:#}");
     }
     assert!(number(report, "answered") > clients, "{report:#}");
 }
 
-/// And nothing was lost.
+/// And nothing was lost, or went back.
 #[track_caller]
-fn lossless(report: &Value, clients: u64) {
+pub(crate) fn lossless(report: &Value, clients: u64) {
     whole(report, clients);
-    assert_eq!(number(report, "lost"), 0, "{report:#}");
-    assert_eq!(number(report, "moves_lost"), 0, "{report:#}");
+    let never = [
+        "lost",
+        "moves_lost",
+        "ticks_missed",
+        "ticks_repeated",
+        "scores_fallen",
+        "positions_jumped",
+        "moves_undone",
+    ];
+    for name in never {
+        assert_eq!(number(report, name), 0, "{name}: {report:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +246,8 @@ async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
     cluster.settled(&["game-2"]).await;
     let report = bots.report().await;
     whole(&report, 60);
-    // What was on its way to or from the host, or not yet on its disk, at the moment it died.
+    // What was on its way to or from the host, or not yet on its disk, at the moment it died. A tick or two that had been
+    // seen may be done again.
     assert!(number(&report, "lost") <= 60, "{report:#}");
     assert!(number(&report, "reseated") > 10, "{report:#}");
 }

@@ -121,7 +121,7 @@ fn a_node_that_cannot_start_says_why() {
     std::fs::write(&file, b"not wasm").unwrap();
     run(&["run", "--plugin", &plugin]).failed(1, &["plugin game-logic", "not a WebAssembly file"]);
     std::fs::write(&file, &guests().v1.bytes).unwrap();
-    run(&["run", "--plugin", &plugin, "--roles", "game"]).failed(1, &["roles", "agent and game"]);
+    run(&["run", "--roles", "agent"]).failed(1, &["roles agent", "ETCD_HOST"]);
     let other = format!("weather={}", file.display());
     run(&["run", "--plugin", &other]).failed(1, &["\"weather\"", "game-logic"]);
 }

@@ -33,7 +33,7 @@ pub struct ClusterArgs {
 enum Command {
     /// All nodes as this one sees them: what they do, run and hold, and whether etcd answers
     Status,
-    /// Hand the node's home rooms to other hosts, with their players, and take no more; waits until they are gone
+    /// Hand the node's rooms to other hosts, with their players, and take no more; waits until they are gone
     Drain {
         /// Take rooms again
         #[arg(long)]
@@ -110,15 +110,18 @@ async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
     if !as_json && had > 0 && reply.hosts > 0 {
         progress(&format!("handing {had} home rooms over…"));
     }
-    while reply.homes > 0 {
+    let mut rooms = 1;
+    while reply.homes > 0 || rooms > 0 {
         if reply.hosts == 0 {
             return Err(Failure::new(format!("no other host takes the node's {} home rooms", reply.homes))
                 .next("start another node with the role game: they go there; `--undo` keeps them here"));
         }
         if began.elapsed() > DRAINED {
             let left = reply.homes;
-            return Err(Failure::new(format!("{left} of {had} home rooms are still here"))
-                .next("the node goes on handing them over; its log says what keeps them"));
+            return Err(Failure::new(format!(
+                "{left} of {had} home rooms are still here, {rooms} rooms are open"
+            ))
+            .next("the node goes on handing them over; its log says what keeps them"));
         }
         tokio::time::sleep(LOOK).await;
         // Asking for it anew would undo what another operator has undone meanwhile.
@@ -127,10 +130,17 @@ async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
             other.id != now.node && !other.draining && other.roles.iter().any(|role| role == "game")
         };
         reply.hosts = u32::try_from(now.nodes.iter().filter(takes).count()).unwrap_or(u32::MAX);
-        reply.homes = now.nodes.iter().find(|other| other.id == now.node).map_or(0, |this| this.homes);
+        let this = now.nodes.iter().find(|other| other.id == now.node);
+        (reply.homes, rooms) = this.map_or((0, 0), |this| (this.homes, this.rooms));
     }
     let took = terminal::duration(began.elapsed());
-    told(&reply, as_json, &format!("{had} home rooms handed over in {took}; the node takes no more"))
+    told(
+        &reply,
+        as_json,
+        &format!(
+            "{had} home rooms, and whatever else was open, handed over in {took}; the node takes no more"
+        ),
+    )
 }
 
 fn told(reply: &DrainReply, as_json: bool, text: &str) -> Result<(), Failure> {
