@@ -28,6 +28,7 @@ use crate::agent::{Agent, AgentError, KeyError};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
 use crate::cluster::stream::GameStreams;
+use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
 use crate::discovery::backends::BackendsError;
@@ -60,6 +61,7 @@ pub struct App {
     servers: Vec<JoinHandle<()>>,
     works: Option<Works>,
     membership: Membership,
+    terminal: Option<Terminal>,
     grace: Duration,
 }
 
@@ -266,7 +268,7 @@ impl App {
         let stop = CancellationToken::new();
         let sessions = agent.as_ref().map(Agent::sessions);
         let players = membership.players(registry.clone());
-        let (natives, streams) = natives::natives(NativeParts {
+        let (natives, streams, terminal) = natives::natives(NativeParts {
             config: &config,
             membership: &membership,
             registry: registry.as_ref(),
@@ -322,7 +324,7 @@ impl App {
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
         let grace = Duration::from_millis(config.shutdown_grace_ms);
-        Ok(Self { addrs, stop, agent, streams, servers, works, membership, grace })
+        Ok(Self { addrs, stop, agent, streams, servers, works, membership, terminal, grace })
     }
 
     /// Where the node listens.
@@ -345,7 +347,7 @@ impl App {
     pub async fn stop(self) {
         if self.membership.is_shared() {
             let registry = self.works.as_ref().and_then(|works| works.registry.as_ref());
-            self.membership.drain(registry, self.grace / 2).await;
+            self.membership.drain(registry, self.terminal.as_ref(), self.grace / 2).await;
         }
         self.stop.cancel();
         if let Some(agent) = self.agent

@@ -278,8 +278,13 @@ impl Membership {
         }
     }
 
-    /// Hands all rooms to other hosts, if there are any, within `limit`.
-    pub(super) async fn drain(&self, registry: Option<&Arc<Registry>>, limit: Duration) {
+    /// Hands all rooms to other hosts, if there are any, and waits until agents have heard where they are, within `limit`.
+    pub(super) async fn drain(
+        &self,
+        registry: Option<&Arc<Registry>>,
+        terminal: Option<&Terminal>,
+        limit: Duration,
+    ) {
         self.draining.send_replace(true);
         let empty = || registry.is_none_or(|registry| registry.population().0 == 0);
         let deadline = Instant::now() + limit;
@@ -287,10 +292,15 @@ impl Membership {
             || self.placement.nodes().iter().any(|node| node.takes_rooms() && *node.id != *self.node);
         while !(self.homes.claims().is_empty() && empty()) && others() {
             if Instant::now() > deadline {
-                warn!(rooms = self.homes.claims().len(), "home rooms not handed over in time");
+                warn!(homes = self.homes.claims().len(), "rooms not handed over in time");
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if let Some(terminal) = terminal.filter(|_| others()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // An agent that does not end its link finds it ended.
+            let _ = tokio::time::timeout(left, terminal.emptied()).await;
         }
     }
 }

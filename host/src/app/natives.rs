@@ -9,6 +9,7 @@ use super::membership::Membership;
 use crate::cluster::players::Tracker;
 use crate::cluster::server::LinkServer;
 use crate::cluster::stream::{GameStreams, StreamParts};
+use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
 use crate::game::registry::Registry;
 use crate::link::Link;
@@ -31,8 +32,8 @@ pub(super) struct NativeParts<'a> {
     pub(super) stop: &'a CancellationToken,
 }
 
-/// The services, and the streams that are to have ended before the rooms do.
-pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>) {
+/// The services, and what of them is to have ended before the rooms do.
+pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>, Option<Terminal>) {
     let NativeParts { config, membership, registry, link, rooms, players, stop } = parts;
     let mut natives = Natives::described_by(DESCRIPTORS);
     if registry.is_some() || membership.is_shared() {
@@ -43,7 +44,7 @@ pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>) 
     {
         natives = natives.add(SnowflakeServiceServer::new(snowflake.service()));
     }
-    let Some(registry) = registry else { return (natives, None) };
+    let Some(registry) = registry else { return (natives, None, None) };
     let streams = GameStreams::new(StreamParts {
         link,
         outbox_max_bytes: config.outbox_max_bytes,
@@ -53,9 +54,10 @@ pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>) 
         metrics: membership.metrics.clone(),
     });
     natives = natives.add(streams.server());
-    if membership.is_shared() {
-        let terminal = membership.terminal(rooms.clone(), config.max_sessions);
-        natives = natives.add(LinkServer::new(terminal)).add(membership.rooms(Arc::clone(registry)));
+    if !membership.is_shared() {
+        return (natives, Some(streams), None);
     }
-    (natives, Some(streams))
+    let terminal = membership.terminal(rooms.clone(), config.max_sessions);
+    natives = natives.add(LinkServer::new(terminal.clone())).add(membership.rooms(Arc::clone(registry)));
+    (natives, Some(streams), Some(terminal))
 }

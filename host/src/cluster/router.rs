@@ -104,12 +104,14 @@ impl Router {
         self.trunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends links to hosts that are gone. One that is frozen would not end them itself.
+    /// Ends links to hosts that are gone, and to those that are empty. A frozen one would not end them itself.
     fn prune(&self, placement: &Placement) {
         if placement.is_fresh() {
             for (node, trunk) in &*self.trunks() {
-                if placement.node(node).is_none() {
-                    trunk.close();
+                match placement.node(node) {
+                    None => trunk.close(),
+                    Some(info) if info.draining => trunk.leave(),
+                    Some(_) => trunk.stay(),
                 }
             }
         }

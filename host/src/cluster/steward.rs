@@ -349,8 +349,14 @@ async fn claim(discovery: &Discovery, node: &str, home: u32) -> Claim {
     };
     match discovery.create(&key, node.as_bytes().to_vec(), Hold::Lease).await {
         Ok(Written::Done(revision)) => Claim::Ours(revision),
-        // Given to us by the host before, under our lease.
-        Ok(Written::Refused(Some(entry))) if entry.value == node.as_bytes() => Claim::Ours(entry.revision),
+        // Given to us by the host before, or ours under a lease that is over: it is to be under the present one.
+        Ok(Written::Refused(Some(entry))) if entry.value == node.as_bytes() => {
+            match discovery.replace(&key, entry.revision, node.as_bytes().to_vec(), Hold::Lease).await {
+                Ok(Written::Done(revision)) => Claim::Ours(revision),
+                Ok(Written::Refused(_)) => Claim::Later,
+                Err(error) => later(error),
+            }
+        }
         Ok(Written::Refused(Some(entry))) => {
             Claim::Theirs(String::from_utf8_lossy(&entry.value).into_owned())
         }

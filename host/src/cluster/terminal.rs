@@ -4,7 +4,9 @@
 //! waited for by its own sessions, not by the stream. What the rooms send gathers in the agent's [`Line`].
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -28,6 +30,9 @@ const LINE_BYTES: usize = 64 << 20;
 /// The largest message of an agent. It sends 512 batches of at most 16 KiB at a time, and a few more bytes each.
 pub(super) const UP_MAX: usize = 16 << 20;
 
+/// Between two looks at whether all links have ended.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// The game host's side of every link. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Terminal {
@@ -37,6 +42,8 @@ pub struct Terminal {
     metrics: ClusterMetrics,
     /// Sessions that one agent may have here.
     max_sessions: usize,
+    /// Agents whose links are open.
+    open: Arc<AtomicUsize>,
 }
 
 /// One agent's stream.
@@ -68,7 +75,14 @@ impl Seat {
 impl Terminal {
     /// The end of a host named `node`, whose rooms `rooms` leads to.
     pub fn new(node: &str, rooms: Link, metrics: ClusterMetrics, max_sessions: usize) -> Self {
-        Self { node: node.into(), rooms, metrics, max_sessions }
+        Self { node: node.into(), rooms, metrics, max_sessions, open: Arc::default() }
+    }
+
+    /// Waits until all agents have ended their links, as they do once a host is drained. Cancel safe.
+    pub async fn emptied(&self) {
+        while self.open.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Serves one agent. The answer begins once its first message has been read.
@@ -122,6 +136,7 @@ fn read(bytes: Bytes) -> Result<UpBatch, Status> {
 impl Agent {
     async fn run(mut self, mut ups: Streaming<Bytes>) {
         self.terminal.metrics.links.inc();
+        self.terminal.open.fetch_add(1, Ordering::Relaxed);
         let why = loop {
             match ups.next().await {
                 Some(Ok(bytes)) => match read(bytes) {
@@ -137,6 +152,7 @@ impl Agent {
         };
         self.line.cut();
         self.terminal.metrics.links.dec();
+        self.terminal.open.fetch_sub(1, Ordering::Relaxed);
         info!(agent = self.node, why, sessions = self.sessions.len(), "link ended");
         for (_, seat) in self.sessions.drain() {
             seat.remote.end();

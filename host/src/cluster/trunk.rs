@@ -6,12 +6,13 @@
 mod pump;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
@@ -52,6 +53,10 @@ pub(super) struct Trunk {
     sessions: Arc<Mutex<Sessions>>,
     /// Ends it.
     end: CancellationToken,
+    /// The host is being drained: the link ends once nobody sits there any more.
+    leaving: AtomicBool,
+    /// Wakes the reader to see whether that is so.
+    look: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +97,14 @@ impl Trunk {
         metrics: ClusterMetrics,
     ) -> Arc<Self> {
         let (ups, queue) = mpsc::channel(QUEUE);
-        let trunk = Arc::new(Self { node, ups, sessions: Arc::default(), end: CancellationToken::new() });
+        let trunk = Arc::new(Self {
+            node,
+            ups,
+            sessions: Arc::default(),
+            end: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
+            look: Notify::new(),
+        });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
         let (drained, pump_ended) = oneshot::channel();
         let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended };
@@ -109,6 +121,23 @@ impl Trunk {
     /// Ends the link: the host is known to be gone, or frozen for so long that it has lost its rooms.
     pub(super) fn close(&self) {
         self.end.cancel();
+    }
+
+    /// The host is being drained: the link ends once it has said its last word, so that the host knows that it was heard.
+    pub(super) fn leave(&self) {
+        if !self.leaving.swap(true, Ordering::Relaxed) {
+            self.look.notify_one();
+        }
+    }
+
+    /// The host takes rooms again.
+    pub(super) fn stay(&self) {
+        self.leaving.store(false, Ordering::Relaxed);
+    }
+
+    /// Nobody sits there, or asks for a seat.
+    fn is_idle(&self) -> bool {
+        lock(&self.sessions).here.values().all(|seat| !seat.seated && seat.asking.is_none())
     }
 
     /// Sessions that the host knows.
@@ -234,6 +263,8 @@ impl Reader {
                 let text = format!("{} answers for {}", welcome.node, self.trunk.node);
                 return Err(Status::unavailable(text));
             }
+            // The line is one: what the host has said since may come with its first word.
+            self.take_all(batch.downs);
             Ok(downs)
         };
         let late = |_| Status::unavailable(format!("no welcome within {WELCOME:?}"));
@@ -242,17 +273,28 @@ impl Reader {
 
     async fn read(&self, mut downs: Streaming<Bytes>) -> String {
         loop {
-            let batch = match downs.message().await {
+            if self.trunk.leaving.load(Ordering::Relaxed) && self.trunk.is_idle() {
+                return "the host is drained".to_owned();
+            }
+            let message = tokio::select! {
+                message = downs.message() => message,
+                () = self.trunk.look.notified() => continue,
+            };
+            let batch = match message {
                 Ok(Some(bytes)) => DownBatch::decode(bytes),
                 Ok(None) => return "closed".to_owned(),
                 Err(status) => return status.message().to_owned(),
             };
             let Ok(batch) = batch else { return "a message that cannot be read".to_owned() };
-            let mut sessions = lock(&self.trunk.sessions);
-            for down in batch.downs {
-                for number in &down.sessions {
-                    self.take(&mut sessions, *number, down.what.as_ref());
-                }
+            self.take_all(batch.downs);
+        }
+    }
+
+    fn take_all(&self, downs: Vec<cluster::Down>) {
+        let mut sessions = lock(&self.trunk.sessions);
+        for down in downs {
+            for number in &down.sessions {
+                self.take(&mut sessions, *number, down.what.as_ref());
             }
         }
     }
