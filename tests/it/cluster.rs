@@ -5,7 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use game_logic::messages::{PING_ACK, PING_REQ, Ping};
+use hotseat::agent::Authenticator;
 use hotseat::discovery::{Discovery, Options};
+use hotseat::game::Homes;
+use hotseat_build::Artefact;
 use hotseat_client::{Client, ClientError, Login};
 use hotseat_packet::{ErrorInfo, Message as _, code};
 use serde_json::Value;
@@ -19,11 +22,16 @@ use crate::world::{PATIENCE, eventually, take_compiled};
 /// How long a lease lives here, seconds: the shorter, the sooner a dead host is noticed.
 const TTL: u64 = 3;
 
+/// Home rooms of a cluster.
+pub(crate) const HOMES: u32 = 256;
+
 /// A cluster of processes.
 pub(crate) struct Cluster {
     pub(crate) etcd: Etcd,
     shared: TempDir,
     nodes: BTreeMap<String, Process>,
+    /// What game hosts play.
+    game: &'static Artefact,
     /// One at a time: what a few processes need of two cores is much already.
     _turn: std::fs::File,
 }
@@ -31,13 +39,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// An etcd and no nodes.
     pub(crate) async fn start() -> Self {
+        Self::of(&guests().v1).await
+    }
+
+    /// As [`Self::start`], for hosts that play another game.
+    pub(crate) async fn of(game: &'static Artefact) -> Self {
+        let mut cluster = Self::without_etcd(game).await;
+        cluster.etcd.restart().await;
+        cluster
+    }
+
+    /// As [`Self::of`], before etcd runs.
+    pub(crate) async fn without_etcd(game: &'static Artefact) -> Self {
         let turn = tokio::task::spawn_blocking(|| lock("cluster")).await.unwrap();
-        let (etcd, shared) = (Etcd::start().await, tempfile::tempdir().unwrap());
-        Self { etcd, shared, nodes: BTreeMap::new(), _turn: turn }
+        let (etcd, shared) = (Etcd::stopped(), tempfile::tempdir().unwrap());
+        Self { etcd, shared, nodes: BTreeMap::new(), game, _turn: turn }
     }
 
     /// A command that runs one more node.
-    fn command(&self, name: &str, roles: &str, dir: &TempDir) -> Command {
+    pub(crate) fn command(&self, name: &str, roles: &str, dir: &TempDir) -> Command {
         let mut command = hotseat(dir.path());
         command.args(["run", "--roles", roles, "--node-id", name, "--etcd-host", &self.etcd.addr()]);
         command
@@ -45,7 +65,7 @@ impl Cluster {
             .arg(self.shared.path());
         if roles.contains("game") {
             let file = dir.path().join("game.wasm");
-            std::fs::write(&file, &guests().v1.bytes).unwrap();
+            std::fs::write(&file, &self.game.bytes).unwrap();
             command.arg(format!("--plugin=game-logic={}", file.display()));
         }
         for plugin in [&services().rank, &services().chat] {
@@ -62,10 +82,20 @@ impl Cluster {
 
     /// One more node, once it listens.
     pub(crate) fn add(&mut self, name: &str, roles: &str) {
+        self.add_with(name, roles, &[]);
+    }
+
+    /// As [`Self::add`], with other settings.
+    pub(crate) fn add_with(&mut self, name: &str, roles: &str, args: &[&str]) {
+        self.launch(name, roles, args);
+        self.node(name).listens(if roles.contains("agent") { 3 } else { 2 });
+    }
+
+    /// As [`Self::add_with`], whether it comes to listen or not.
+    pub(crate) fn launch(&mut self, name: &str, roles: &str, args: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
         let mut command = self.command(name, roles, &dir);
-        let doors = if roles.contains("agent") { 3 } else { 2 };
-        self.nodes.insert(name.to_owned(), Process::with_doors(&mut command, dir, doors));
+        self.nodes.insert(name.to_owned(), Process::launched(command.args(args), dir));
     }
 
     pub(crate) fn node(&mut self, name: &str) -> &mut Process {
@@ -73,20 +103,20 @@ impl Cluster {
     }
 
     /// A node is told to end, and ends.
-    fn drain(&mut self, name: &str) {
+    pub(crate) fn drain(&mut self, name: &str) {
         let mut node = self.nodes.remove(name).unwrap();
         node.signal("TERM");
         assert!(node.ended().success(), "{:?}", node.lines());
     }
 
     /// A node dies.
-    fn kill(&mut self, name: &str) {
+    pub(crate) fn kill(&mut self, name: &str) {
         let mut node = self.nodes.remove(name).unwrap();
         node.signal("KILL");
         node.ended();
     }
 
-    fn discovery(&self) -> Discovery {
+    pub(crate) fn discovery(&self) -> Discovery {
         self.etcd.discovery(TTL)
     }
 
@@ -95,18 +125,58 @@ impl Cluster {
         settled(&self.etcd, "/test", hosts).await;
     }
 
-    fn agent(&self, name: &str) -> &str {
+    /// Waits until so many players are seated, as the hosts tell.
+    pub(crate) async fn playing(&self, least: u64) {
+        let discovery = self.discovery();
+        let watch = discovery.watch("nodes/");
+        eventually("players", async || {
+            let view = watch.borrow();
+            let info = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+            let players = view.entries.values().filter_map(|entry| info(&entry.value)?["players"].as_u64());
+            (players.sum::<u64>() >= least).then_some(())
+        })
+        .await;
+    }
+
+    /// A player at `agent` whose home room is `host`'s now, and its user id.
+    pub(crate) async fn player_of(&self, agent: &str, host: &str, device: &str) -> (Client, u64) {
+        for number in 0..256 {
+            let device = format!("{device}-{number}");
+            if self.host_of(user_of(&device)).await == host {
+                return self.player(agent, &device).await;
+            }
+        }
+        panic!("no home room at {host}");
+    }
+
+    /// The host that has a user's home room, once one has.
+    pub(crate) async fn host_of(&self, user: u64) -> String {
+        let (etcd, home) = (self.etcd.client().await, Homes::shared(HOMES).of(user));
+        let key = format!("/test/rooms/home/{home}");
+        eventually("an owner", async || {
+            let found = etcd.clone().get(key.as_str(), None).await.unwrap();
+            Some(found.kvs().first()?.value_str().unwrap().to_owned())
+        })
+        .await
+    }
+
+    pub(crate) fn agent(&self, name: &str) -> &str {
         self.nodes[name].clients()
     }
 
-    async fn login(&self, agent: &str, device: &str) -> Client {
+    pub(crate) async fn login(&self, agent: &str, device: &str) -> Client {
+        self.player(agent, device).await.0
+    }
+
+    /// A player at `agent`, and its user id.
+    pub(crate) async fn player(&self, agent: &str, device: &str) -> (Client, u64) {
         let mut client = Client::connect(self.agent(agent)).await.unwrap().with_timeout(PATIENCE);
-        client.login(&Login::device(device)).await.unwrap();
-        client
+        let user = client.login(&Login::device(device)).await.unwrap();
+        (client, user)
     }
 
     /// Bots that play at an agent, in its own process.
-    fn bots(&self, agent: &str, clients: u32, play: &str, seconds: u32) -> Bots {
+    pub(crate) fn bots(&self, agent: &str, clients: u32, play: &str, seconds: u32) -> Bots {
         let dir = tempfile::tempdir().unwrap();
         let child = hotseat(dir.path())
             .args(["bots", "--json", "--agent", self.agent(agent), play])
@@ -143,20 +213,30 @@ pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
     .await;
 }
 
+/// The user that logs in as that device.
+pub(crate) fn user_of(device: &str) -> u64 {
+    Authenticator::Dev.check(Login::device(device).info()).unwrap().0
+}
+
+/// The home room of the user that logs in as that device.
+pub(crate) fn home_of(device: &str) -> u32 {
+    Homes::shared(HOMES).of(user_of(device))
+}
+
 /// Bots at work.
-struct Bots {
+pub(crate) struct Bots {
     child: Child,
     _dir: TempDir,
 }
 
 impl Bots {
-    async fn report(self) -> Value {
+    pub(crate) async fn report(self) -> Value {
         let output = tokio::task::spawn_blocking(|| self.child.wait_with_output().unwrap()).await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
-fn number(report: &Value, name: &str) -> u64 {
+pub(crate) fn number(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
@@ -199,20 +279,7 @@ async fn a_host_that_drains_and_an_etcd_that_restarts_cost_nobody_anything() {
     cluster.add("agent-2", "agent");
     cluster.settled(&["game-1", "game-2"]).await;
     let bots = [cluster.bots("agent-1", 100, "--home", 16), cluster.bots("agent-2", 100, "--home", 16)];
-    let playing = async |cluster: &Cluster, least: u64| {
-        let discovery = cluster.discovery();
-        let watch = discovery.watch("nodes/");
-        eventually("players", async || {
-            let view = watch.borrow();
-            let players = view.entries.values().map(|entry| {
-                let info: Value = serde_json::from_slice(&entry.value).unwrap();
-                info["players"].as_u64().unwrap()
-            });
-            (players.sum::<u64>() >= least).then_some(())
-        })
-        .await;
-    };
-    playing(&cluster, 200).await;
+    cluster.playing(200).await;
 
     // A host comes, and rooms with players go there; another one goes, and all of its rooms leave it.
     cluster.add("game-3", "game");

@@ -40,6 +40,9 @@ mod replay;
 
 // The cluster, and what else comes over its door.
 mod cluster;
+mod cluster_edges;
+mod cluster_link;
+mod cluster_moves;
 mod discovery;
 mod discovery_edges;
 mod game_stream;

@@ -62,7 +62,9 @@ async fn the_cluster_of_the_page_on_operations_comes_up_and_plays() {
                 command.args(words).env("ETCD_HOST", etcd.addr());
                 with_plugins(&mut command, &roles, &dir);
                 let doors = if roles.contains("agent") { 3 } else { 2 };
-                nodes.push(Process::as_given(&mut command, dir, doors));
+                let mut node = Process::as_given(&mut command, dir);
+                node.listens(doors);
+                nodes.push(node);
             }
             ["hotseat", "cluster"] => {
                 let listed = settled(&etcd, "", &["game-1", "game-2"]);

@@ -98,6 +98,13 @@ impl Process {
 
     /// As [`Self::of`], for a node that has fewer addresses: clients connect to agents alone.
     pub(crate) fn with_doors(command: &mut Command, dir: TempDir, doors: usize) -> Self {
+        let mut process = Self::launched(command, dir);
+        process.listens(doors);
+        process
+    }
+
+    /// As [`Self::of`], whether it comes to listen or not.
+    pub(crate) fn launched(command: &mut Command, dir: TempDir) -> Self {
         let anywhere = "127.0.0.1:0";
         command.args(["--limits", "off", "--home-rooms", "1"]).args([
             "--listen",
@@ -107,11 +114,11 @@ impl Process {
             "--admin-listen",
             anywhere,
         ]);
-        Self::as_given(command, dir, doors)
+        Self::as_given(command, dir)
     }
 
-    /// As [`Self::with_doors`], with the addresses and limits that the command has.
-    pub(crate) fn as_given(command: &mut Command, dir: TempDir, doors: usize) -> Self {
+    /// As [`Self::launched`], with the addresses and limits that the command has.
+    pub(crate) fn as_given(command: &mut Command, dir: TempDir) -> Self {
         command.args(["--log-format", "json"]);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -125,8 +132,12 @@ impl Process {
                 }
             }
         });
-        let mut process = Self { child, log, reader: Some(reader), addrs: BTreeMap::new(), _dir: dir };
-        process.wait("all addresses", |process| {
+        Self { child, log, reader: Some(reader), addrs: BTreeMap::new(), _dir: dir }
+    }
+
+    /// Waits until it listens on so many addresses.
+    pub(crate) fn listens(&mut self, doors: usize) {
+        self.wait("all addresses", |process| {
             for event in process.events() {
                 if let (Some(what), Some(addr)) = (event["what"].as_str(), event["address"].as_str()) {
                     process.addrs.insert(what.to_owned(), addr.to_owned());
@@ -134,7 +145,6 @@ impl Process {
             }
             process.addrs.len() == doors
         });
-        process
     }
 
     /// Where clients connect.

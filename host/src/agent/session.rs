@@ -77,6 +77,8 @@ pub(super) struct Session {
     pub(super) seat: Option<Seat>,
     /// A new seat is asked for; the present one takes nothing meanwhile.
     attaching: Option<Attaching>,
+    /// What the next seat's room has said before this session knows of the seat, in order.
+    early: Vec<Signal>,
     accepted: Instant,
     /// The one timer: armed for the nearest deadline as known when it last fired, never per frame.
     timer: Pin<Box<Sleep>>,
@@ -107,6 +109,7 @@ impl Session {
             stuck: None,
             seat: None,
             attaching: None,
+            early: Vec::new(),
             accepted: now,
             timer,
             turns: 0,
@@ -262,19 +265,8 @@ impl Session {
             return Step::End(End::slow(format!("more than {limit} bytes wait to be read")));
         }
         for signal in taken.signals {
-            match (signal, &mut self.seat) {
-                (Signal::Close(close), _) => return Step::End(End::told(close)),
-                (Signal::Moving, Some(seat)) => seat.moving(Instant::now()),
-                (Signal::Moved(uplink), Some(seat)) => {
-                    seat.moved(uplink);
-                    self.input.heard_now();
-                }
-                (Signal::Released(released), Some(_)) => self.released(released),
-                (Signal::Lost(unsent), Some(_)) => self.lost(unsent),
-                (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
-                (Signal::Resume, Some(seat)) => seat.resume(),
-                // Only a seated player can be moved.
-                (_, None) => {}
+            if let Step::End(end) = self.heed(signal) {
+                return Step::End(end);
             }
         }
         if self.stuck.is_some() && self.out.pending().len() > limit {
@@ -351,7 +343,7 @@ impl Session {
             // What the room said before, and where the player sits by now. How it ends is decided.
             let _ = self.take();
         }
-        for signal in self.outbox.shut() {
+        for signal in std::mem::take(&mut self.early).into_iter().chain(self.outbox.shut()) {
             if let (Signal::Moved(uplink), Some(seat)) = (signal, &mut self.seat) {
                 seat.moved(uplink);
             }

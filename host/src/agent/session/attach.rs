@@ -8,7 +8,12 @@ use tracing::debug;
 
 use super::{Session, Step};
 use crate::agent::ending::End;
-use crate::link::{AttachError, Attaching, Frames, Player, Released, Seat, Uplink, UserId, Wish, unseat};
+use crate::link::{
+    AttachError, Attaching, Frames, Player, Released, Seat, Signal, Uplink, UserId, Wish, unseat,
+};
+
+/// Words of a room that may wait for the seat there: a move takes two, and a room asks for a pause now and then.
+const EARLY_MAX: usize = 64;
 
 impl Session {
     /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
@@ -68,6 +73,33 @@ impl Session {
         }
     }
 
+    /// Does what the game side says. A room may move a player on before the session has heard that it sits there; what is
+    /// said of the seat waits until then, or the fence would be forgotten with the seat before.
+    pub(super) fn heed(&mut self, signal: Signal) -> Step {
+        if self.attaching.is_some() && !matches!(signal, Signal::Close(_)) {
+            if self.early.len() == EARLY_MAX {
+                return Step::End(End::no_room(format!("more than {EARLY_MAX} words of a room to come")));
+            }
+            self.early.push(signal);
+            return Step::On;
+        }
+        match (signal, &mut self.seat) {
+            (Signal::Close(close), _) => return Step::End(End::told(close)),
+            (Signal::Moving, Some(seat)) => seat.moving(Instant::now()),
+            (Signal::Moved(uplink), Some(seat)) => {
+                seat.moved(uplink);
+                self.input.heard_now();
+            }
+            (Signal::Released(released), Some(_)) => self.released(released),
+            (Signal::Lost(unsent), Some(_)) => self.lost(unsent),
+            (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
+            (Signal::Resume, Some(seat)) => seat.resume(),
+            // Only a seated player can be moved.
+            (_, None) => {}
+        }
+        Step::On
+    }
+
     /// What became of it.
     pub(super) fn seated_again(&mut self, result: Result<Uplink, AttachError>) -> Step {
         match (result, &mut self.seat) {
@@ -76,6 +108,11 @@ impl Session {
                 seat.moved(uplink);
                 self.input.heard_now();
                 // What the new room has said already.
+                for signal in std::mem::take(&mut self.early) {
+                    if let Step::End(end) = self.heed(signal) {
+                        return Step::End(end);
+                    }
+                }
                 self.take()
             }
             (Ok(_), None) => Step::On,

@@ -1,0 +1,204 @@
+//! Players that change hosts: by the game, by an operator, with their rooms; and what finds them wherever they are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hotseat_client::{Client, Frame};
+use hotseat_packet::{Reader, Writer};
+use ledger::{CLOSED, COUNT, COUNTED, MOVE, SAVE, SAVED, SHOW, SHOWN};
+use tokio::time::Instant;
+
+use crate::arena::{enter, notify};
+use crate::cluster::{Cluster, HOMES, home_of};
+use crate::guests::guests;
+
+/// The name of a room, as a message that asks for it.
+fn target(room: &str) -> Vec<u8> {
+    let mut target = Writer::new();
+    target.string(room).unwrap();
+    target.into_bytes()
+}
+
+/// Goes through rooms on both hosts, back and forth, and says things all the time; every answer is known beforehand,
+/// for the rooms keep count.
+async fn wander(mut client: Client, home: String, den: String) {
+    let mut counts = BTreeMap::<&str, u32>::new();
+    let (mut seq, mut expected) = (0_u32, Vec::new());
+    let mut here = &home;
+    let (mut sender, mut receiver) = {
+        client.flush().await.unwrap();
+        client.split()
+    };
+    let mut script = Vec::new();
+    for turn in 0..40 {
+        for _ in 0..turn % 7 {
+            seq += 1;
+            let count = counts.entry(here).or_default();
+            *count += 1;
+            script.push((COUNT, seq.to_be_bytes().to_vec()));
+            let mut counted = Writer::new();
+            counted.u32(seq).u32(*count).u8(1);
+            expected.push((COUNTED, counted.into_bytes()));
+            expected.push((CLOSED, seq.to_be_bytes().to_vec()));
+        }
+        *counts.entry(here).or_default() += 1;
+        here = if here == &home { &den } else { &home };
+        script.push((MOVE, target(here)));
+    }
+    // In writes of all sizes, and none waits for an answer.
+    let say = async move {
+        for (at, (opcode, payload)) in script.iter().enumerate() {
+            sender.queue(*opcode, payload).unwrap();
+            if at % 5 == 0 {
+                sender.flush().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+        sender.flush().await.unwrap();
+        sender
+    };
+    let hear = async move {
+        for (at, expected) in expected.into_iter().enumerate() {
+            let on = format!("frame {at} on the way between {home} and {den}");
+            let Frame { opcode, payload, .. } =
+                receiver.recv().await.unwrap_or_else(|no| panic!("{on}: {no}"));
+            assert_eq!((opcode, payload), expected, "{on}");
+        }
+    };
+    // The connection ends with its sender.
+    let (_sender, ()) = tokio::join!(say, hear);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_game_sends_its_players_to_another_host_and_back() {
+    let mut cluster = Cluster::of(&guests().ledger).await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    // Whoever goes to a room that is not there comes home: somebody opens them.
+    let mut guides = Vec::new();
+    for host in ["game-1", "game-2"] {
+        let (mut guide, _) = cluster.player_of("agent-1", host, "guide").await;
+        guide.send(MOVE, &target("den")).await.unwrap();
+        guide.send(SHOW, &[]).await.unwrap();
+        assert_eq!(guide.expect(SHOWN).await.unwrap(), [0; 8]);
+        guides.push(guide);
+    }
+    let mut wanderers = Vec::new();
+    for number in 0..6 {
+        let (host, other) = if number % 2 == 0 { ("game-1", "game-2") } else { ("game-2", "game-1") };
+        let device = format!("wanderer-{number}");
+        let (client, user) = cluster.player_of("agent-1", host, &device).await;
+        let home = format!("home/{}", hotseat::game::Homes::shared(HOMES).of(user));
+        wanderers.push(tokio::spawn(wander(client, home, format!("den@{other}"))));
+    }
+    for wanderer in wanderers {
+        wanderer.await.unwrap();
+    }
+}
+
+/// What a game's room and a player's document say: ledger's counts.
+async fn show(client: &mut Client) -> (u32, u32) {
+    client.send(SHOW, &[]).await.unwrap();
+    let payload = client.wait_for(SHOWN).await.unwrap();
+    let mut reader = Reader::new(&payload);
+    (reader.u32().unwrap(), reader.u32().unwrap())
+}
+
+async fn save(client: &mut Client) -> u32 {
+    client.send(SAVE, &[]).await.unwrap();
+    Reader::new(&client.wait_for(SAVED).await.unwrap()).u32().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_go_where_the_home_room_goes() {
+    let mut cluster = Cluster::of(&guests().ledger).await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let (mut alice, user) = cluster.player_of("agent-1", "game-1", "alice").await;
+    let device =
+        (0..).map(|number| format!("alice-{number}")).find(|device| crate::cluster::user_of(device) == user);
+    let device = device.unwrap();
+    let (mut gone, other) = cluster.player_of("agent-1", "game-1", "gone").await;
+    assert_ne!(user, other);
+    for count in 1..=3 {
+        assert_eq!(save(&mut alice).await, count);
+    }
+    assert_eq!(save(&mut gone).await, 1);
+    drop(gone);
+
+    cluster.drain("game-1");
+    cluster.settled(&["game-2"]).await;
+    assert_eq!(show(&mut alice).await, (3, 3));
+    assert_eq!(save(&mut alice).await, 4);
+    // Leaving counts, and is saved.
+    let mut alice = cluster.login("agent-1", &device).await;
+    assert_eq!(show(&mut alice).await, (5, 5));
+    let back =
+        (0..).map(|number| format!("gone-{number}")).find(|device| crate::cluster::user_of(device) == other);
+    let mut back = cluster.login("agent-1", &back.unwrap()).await;
+    assert_eq!(show(&mut back).await, (2, 2));
+
+    // One that dies.
+    cluster.add("game-3", "game");
+    cluster.settled(&["game-2", "game-3"]).await;
+    let (host, heir) = match cluster.host_of(user).await.as_str() {
+        "game-2" => ("game-2", "game-3"),
+        _ => ("game-3", "game-2"),
+    };
+    // A room writes behind: what is half a second old is on the disk.
+    let mut sure = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1000) {
+        let count = save(&mut alice).await;
+        if begun.elapsed() < Duration::from_millis(500) {
+            sure = count;
+        }
+    }
+    cluster.kill(host);
+    cluster.settled(&[heir]).await;
+    let (count, saved) = show(&mut alice).await;
+    assert_eq!(count, saved);
+    assert!(count >= sure, "{count} after {sure}");
+    let mut alice = cluster.login("agent-1", &device).await;
+    assert_eq!(show(&mut alice).await, (count + 1, count + 1));
+}
+
+/// Sees that what the arena tells from now on is all of it, tick after tick, and of both players.
+async fn watch_both(client: &mut Client, users: [u64; 2]) {
+    let mut last = None;
+    for _ in 0..10 {
+        let seen = notify(client).await;
+        assert!(last.is_none_or(|last| seen.tick == last + 1), "tick {} after {last:?}", seen.tick);
+        last = Some(seen.tick);
+        for user in users {
+            assert!(seen.players.iter().any(|seen| seen.user == user), "{user} is not in {seen:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_players_are_at_two_agents_tells_all_of_them() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("agent-1", "agent");
+    cluster.add("agent-2", "agent");
+    cluster.settled(&["game-1"]).await;
+    // Who lives together.
+    let device = "neighbour-0";
+    let mut others = (1..).map(|number| format!("neighbour-{number}"));
+    let other = others.find(|other| home_of(other) == home_of(device)).unwrap();
+    let (mut alice, user) = cluster.player("agent-1", device).await;
+    let (mut bob, friend) = cluster.player("agent-2", &other).await;
+    let arena = enter(&mut alice, "").await.arena;
+    assert_eq!(enter(&mut bob, "").await.arena, arena);
+    // From the first tick that both are in.
+    while notify(&mut alice).await.players.len() < 2 {}
+    tokio::join!(watch_both(&mut alice, [user, friend]), watch_both(&mut bob, [user, friend]));
+    // And when one of the agents is gone, the other one's players are told of who is left.
+    cluster.kill("agent-2");
+    while notify(&mut alice).await.players.len() > 1 {}
+}
