@@ -11,17 +11,17 @@ mod load;
 #[path = "support/node.rs"]
 mod node;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use load::{Kind, Round};
+use anyhow::Result;
+use load::floor::Floor;
+use load::{Kind, Length, Round};
 use node::{Node, median, option};
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|arg| arg == "--floor-server") {
+    if args.first().is_some_and(|arg| arg == load::floor::SERVE) {
         return load::floor::serve();
     }
     let clients: Vec<usize> =
@@ -75,39 +75,15 @@ impl Path {
 }
 
 fn measure(path: Path, clients: usize, time: Duration) -> Result<Round> {
+    let length = Length::Time(time);
     let kind = match path {
         Path::Floor => {
             let floor = Floor::start()?;
-            return load::drive(floor.addr.parse()?, floor.child.id(), Kind::Bare, clients, time);
+            return load::drive(floor.addr()?, &[floor.pid()], Kind::Bare, clients, length);
         }
         Path::Heartbeat => Kind::Heartbeat,
         Path::Ping => Kind::Ping,
     };
     let node = Node::start(&["game-logic"], &[])?;
-    load::drive(node.address("clients")?.parse()?, node.pid(), kind, clients, time)
-}
-
-/// The floor's process; ended with this.
-struct Floor {
-    child: Child,
-    addr: String,
-}
-
-impl Floor {
-    fn start() -> Result<Self> {
-        let mut child =
-            Command::new(std::env::current_exe()?).arg("--floor-server").stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("stdout is piped")?;
-        let mut addr = String::new();
-        BufReader::new(stdout).read_line(&mut addr)?;
-        Ok(Self { child, addr: addr.trim().to_owned() })
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        // It holds nothing worth a graceful end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    load::drive(node.address("clients")?.parse()?, &[node.pid()], kind, clients, length)
 }

@@ -25,19 +25,42 @@ pub(crate) enum Kind {
     Ping,
 }
 
+/// How long a stretch is measured, after a quarter of it to warm up.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "each benchmark has its own measure")]
+pub(crate) enum Length {
+    Time(Duration),
+    Trips(u64),
+}
+
+impl Length {
+    /// Whether so much has passed, in parts of the whole.
+    pub(crate) fn is_over(self, part: f64, time: Duration, trips: u64) -> bool {
+        match self {
+            Self::Time(whole) => time >= whole.mul_f64(part),
+            Self::Trips(whole) => trips as f64 >= whole as f64 * part,
+        }
+    }
+}
+
+/// What comes before the measuring, as a part of it.
+pub(crate) const WARM_UP: f64 = 0.25;
+
 /// One measured stretch.
 #[derive(Debug)]
 pub(crate) struct Round {
-    trips: u64,
-    time: Duration,
-    cpu: Duration,
+    pub(crate) trips: u64,
+    pub(crate) time: Duration,
+    /// Processor time of each process.
+    pub(crate) cpu: Vec<Duration>,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
 }
 
 impl Round {
+    /// Of all processes together.
     pub(crate) fn cpu_per_million(&self) -> f64 {
-        self.cpu.as_secs_f64() / (self.trips as f64 / 1e6)
+        self.cpu.iter().sum::<Duration>().as_secs_f64() / (self.trips as f64 / 1e6)
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -53,8 +76,19 @@ struct Client {
     logged_in: bool,
 }
 
-/// Puts `clients` clients on the server at `addr` and measures the process `pid` for `time`.
-pub(crate) fn drive(addr: SocketAddr, pid: u32, kind: Kind, clients: usize, time: Duration) -> Result<Round> {
+/// Processor time that these have spent since they had spent `before`.
+pub(crate) fn spent(pids: &[u32], before: &[Duration]) -> Result<Vec<Duration>> {
+    pids.iter().zip(before).map(|(pid, before)| Ok(cpu_of(*pid)? - *before)).collect()
+}
+
+/// Puts `clients` clients on the server at `addr` and measures the processes `pids`.
+pub(crate) fn drive(
+    addr: SocketAddr,
+    pids: &[u32],
+    kind: Kind,
+    clients: usize,
+    length: Length,
+) -> Result<Round> {
     let mut poll = Poll::new()?;
     let mut fleet = Vec::new();
     for at in 0..clients {
@@ -64,7 +98,6 @@ pub(crate) fn drive(addr: SocketAddr, pid: u32, kind: Kind, clients: usize, time
         let client = Client { stream, seq: 0, sent: Instant::now(), buffer: Vec::new(), logged_in: false };
         fleet.push(client);
     }
-    let warm_up = time / 4;
     let mut events = Events::with_capacity(1024);
     let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
     let (mut trips, mut measuring) = (0u64, None);
@@ -88,18 +121,19 @@ pub(crate) fn drive(addr: SocketAddr, pid: u32, kind: Kind, clients: usize, time
                 trips += answers;
             }
         }
-        match measuring {
-            None if ready == clients && started.elapsed() > warm_up => {
+        match &measuring {
+            None if ready == clients && length.is_over(WARM_UP, started.elapsed(), trips) => {
                 trips = 0;
-                measuring = Some((now, cpu_of(pid)?));
+                measuring = Some((now, pids.iter().map(|pid| cpu_of(*pid)).collect::<Result<Vec<_>>>()?));
             }
             None if started.elapsed() > Duration::from_secs(60) => {
                 bail!("{ready} of {clients} clients got in")
             }
-            Some((since, cpu)) if since.elapsed() >= time => {
+            Some((since, before)) if length.is_over(1.0, since.elapsed(), trips) => {
                 let ms = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
                 let (p50_ms, p99_ms) = (ms(0.5), ms(0.99));
-                return Ok(Round { trips, time: since.elapsed(), cpu: cpu_of(pid)? - cpu, p50_ms, p99_ms });
+                let (time, cpu) = (since.elapsed(), spent(pids, before)?);
+                return Ok(Round { trips, time, cpu, p50_ms, p99_ms });
             }
             _ => {}
         }

@@ -7,14 +7,18 @@
 //!
 //! `cargo bench -p hotseat --bench snowflake -- [--seconds 3] [--million 100] [--callers 1,64,256]`
 
+#[path = "support/etcd.rs"]
+mod etcd;
+
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use etcd::Etcd;
 use hdrhistogram::Histogram;
 use hotseat::discovery::{Discovery, Options};
 use hotseat::proto::original::snowflake::{Key, NullRequest};
@@ -61,11 +65,11 @@ async fn main() -> Result<()> {
         show(&mut out, &format!("Next, {callers} callers, table on disk"), round)?;
     }
     drop(server);
-    let Ok(etcd) = Etcd::start().await else {
+    let Ok(etcd) = Etcd::start() else {
         writeln!(out, "no etcd in PATH or HOTSEAT_ETCD: Next on etcd is not measured")?;
         return Ok(());
     };
-    let server = Service::start(Some(&etcd.url))?;
+    let server = Service::start(Some(&format!("http://{}", etcd.addr())))?;
     for callers in &callers {
         let round = drive(&server, *callers, time, next).await?;
         show(&mut out, &format!("Next, {callers} callers, etcd"), round)?;
@@ -282,39 +286,6 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         // It holds nothing worth a graceful end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// An etcd of one member; ended with this.
-struct Etcd {
-    child: Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Etcd {
-    async fn start() -> Result<Self> {
-        let program = std::env::var_os("HOTSEAT_ETCD").map_or_else(|| PathBuf::from("etcd"), PathBuf::from);
-        let dir = tempfile::tempdir()?;
-        let free = || std::net::TcpListener::bind("127.0.0.1:0")?.local_addr();
-        let (url, peer) = (format!("http://{}", free()?), format!("http://{}", free()?));
-        let child = Command::new(program)
-            .args(["--name", "one", "--initial-cluster", &format!("one={peer}"), "--data-dir"])
-            .arg(dir.path())
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { child, url, _dir: dir })
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

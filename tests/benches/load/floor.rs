@@ -1,12 +1,49 @@
 //! The floor: the least that answering a frame over TCP costs, one thread around one epoll.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
+/// What a benchmark's process is told to be the floor.
+pub(crate) const SERVE: &str = "--floor-server";
+
+/// The floor's process; ended with this.
+pub(crate) struct Floor {
+    child: Child,
+    addr: String,
+}
+
+impl Floor {
+    /// This program once more; its `main` is to call [`serve`].
+    pub(crate) fn start() -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?).arg(SERVE).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut addr = String::new();
+        BufReader::new(stdout).read_line(&mut addr)?;
+        Ok(Self { child, addr: addr.trim().to_owned() })
+    }
+
+    pub(crate) fn addr(&self) -> Result<SocketAddr> {
+        Ok(self.addr.parse()?)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // It holds nothing worth a graceful end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// Prints its address and answers every 12-byte frame with an 8-byte one, until it is killed.
 pub(crate) fn serve() -> Result<()> {
