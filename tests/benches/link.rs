@@ -10,7 +10,7 @@
 //! them saw nothing of its arena when a host drained or was killed.
 //!
 //! `cargo bench -p hotseat --bench link -- [--clients 64,256,1000] [--trips 300000] [--runs 3] [--only floor,node,agent,link,streams]`
-//! `cargo bench -p hotseat --bench link -- --failover [--bots 200] [--runs 3]`
+//! `cargo bench -p hotseat --bench link -- --failover [--bots 200] [--runs 3] [--only killed]`
 
 #[path = "link/cluster.rs"]
 mod cluster;
@@ -46,7 +46,8 @@ fn main() -> Result<()> {
     let runs = option(&args, "--runs", "3").parse()?;
     let runtime = tokio::runtime::Runtime::new()?;
     if args.iter().any(|arg| arg == "--failover") {
-        return runtime.block_on(failover::measure(option(&args, "--bots", "200").parse()?, runs));
+        let (bots, only) = (option(&args, "--bots", "200").parse()?, option(&args, "--only", ""));
+        return runtime.block_on(failover::measure(bots, runs, only));
     }
     let clients: Vec<usize> =
         option(&args, "--clients", "64,256,1000").split(',').map(str::parse).collect::<Result<_, _>>()?;

@@ -1,10 +1,10 @@
 //! Nodes in processes of their own on an etcd of their own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use hotseat::discovery::{Discovery, Options};
+use hotseat::discovery::{Discovery, Options, View};
 
 use crate::etcd::Etcd;
 use crate::node::Node;
@@ -12,6 +12,8 @@ use crate::node::Node;
 const PREFIX: &str = "/bench";
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Rooms that have not changed hosts for so long stay where they are.
+const QUIET: Duration = Duration::from_secs(1);
 
 pub(crate) struct Cluster {
     // In the order in which they are to end.
@@ -51,8 +53,9 @@ impl Cluster {
         self.nodes.get(name).with_context(|| format!("no node {name}"))
     }
 
-    /// Waits until these hosts, and no others, have all home rooms, each some.
-    pub(crate) async fn settled(&self, hosts: &[&str]) -> Result<()> {
+    /// Waits until these hosts, and no others, have all home rooms, each some, and none has changed hosts for a while.
+    /// Returns when the last one did.
+    pub(crate) async fn settled(&self, hosts: &[&str]) -> Result<Instant> {
         let discovery = Discovery::etcd(Options {
             endpoints: vec![format!("http://{}", self.etcd.addr())],
             prefix: PREFIX.into(),
@@ -61,17 +64,29 @@ impl Cluster {
             ttl: Duration::from_secs(self.ttl_s),
         })?;
         let mut view = discovery.watch("rooms/home/");
-        let settled = view.wait_for(|view| {
-            let mut rooms = BTreeMap::<&[u8], usize>::new();
-            for entry in view.entries.values() {
-                *rooms.entry(&entry.value).or_default() += 1;
+        let settled = async {
+            let mut since = Instant::now();
+            loop {
+                let settled = self.is_settled(&view.borrow_and_update(), hosts);
+                match tokio::time::timeout(QUIET, view.changed()).await {
+                    Ok(changed) => changed.context("the watch has ended")?,
+                    Err(_) if settled => return anyhow::Ok(since),
+                    Err(_) => continue,
+                }
+                since = Instant::now();
             }
-            let all = rooms.values().sum::<usize>() == self.home_rooms;
-            all && rooms.keys().copied().eq(hosts.iter().map(|host| host.as_bytes()))
-        });
-        let settled = tokio::time::timeout(PATIENCE, settled).await;
-        settled.context("home rooms find no hosts")?.context("the watch has ended")?;
+        };
+        let since = tokio::time::timeout(PATIENCE, settled).await.context("home rooms find no hosts")??;
         discovery.close().await;
-        Ok(())
+        Ok(since)
+    }
+
+    fn is_settled(&self, view: &View, hosts: &[&str]) -> bool {
+        let mut rooms = BTreeMap::<&[u8], usize>::new();
+        for entry in view.entries.values() {
+            *rooms.entry(&entry.value).or_default() += 1;
+        }
+        let all = rooms.values().sum::<usize>() == self.home_rooms;
+        all && rooms.keys().copied().eq(hosts.iter().map(|host| host.as_bytes()))
     }
 }
