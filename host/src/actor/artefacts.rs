@@ -187,6 +187,17 @@ impl Artefacts {
         write().map_err(at(&path))
     }
 
+    /// Reads an artefact back, if it is kept here.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn find(&self, digest: &Digest) -> Result<Option<Arc<[u8]>>, ArtefactError> {
+        match self.load(digest) {
+            Err(ArtefactError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Reads an artefact back.
     ///
     /// # Errors

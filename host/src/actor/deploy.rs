@@ -5,15 +5,17 @@
 //! deployment at a time; it runs in a task of its own, so a caller that goes away does not stop it half-way.
 
 mod orders;
+mod phases;
 mod rehearsal;
 mod steps;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+pub use self::phases::{Prepared, Reverted};
 use super::artefacts::{ArtefactError, Artefacts, Event, EventKind};
 use super::crew::{Crew, Live};
 use crate::plugin::{Engine, Fault, Version, VersionError};
@@ -87,6 +89,9 @@ pub enum DeployError {
         /// Why.
         why: String,
     },
+    /// What was live when it was rehearsed is live no longer.
+    #[error("refused: {0} went live meanwhile; deploy again")]
+    Overtaken(String),
     /// There is nothing to go back to.
     #[error("there is no earlier version to go back to")]
     NoPrevious,
@@ -116,6 +121,12 @@ pub struct DeployReport {
 }
 
 impl DeployReport {
+    /// Of a deployment that had nothing to do.
+    pub(crate) fn unchanged(live: Arc<Version>) -> Self {
+        let (from, to, pauses) = (Arc::clone(&live), live, Vec::new());
+        Self { from, to, pauses, rehearsed: 0, compile: Duration::ZERO, unchanged: true }
+    }
+
     /// The pause that `percent` of the rooms did not exceed.
     pub fn pause(&self, percent: usize) -> Duration {
         let at = (self.pauses.len() * percent).div_ceil(100).saturating_sub(1);
@@ -137,6 +148,8 @@ struct Inner {
     step: Mutex<Step>,
     /// Held for the length of a deployment or roll-back.
     turn: tokio::sync::Mutex<()>,
+    /// The last version that was taken back because it failed.
+    reverted: watch::Sender<Option<Reverted>>,
 }
 
 impl Deployer {
@@ -164,6 +177,7 @@ impl Deployer {
             artefacts: Mutex::new(artefacts),
             step: Mutex::new(Step::Idle),
             turn: tokio::sync::Mutex::new(()),
+            reverted: watch::Sender::new(None),
         };
         let inner = Arc::new(inner);
         let version = inner.prepare(bytes).await?;
@@ -246,7 +260,10 @@ impl Deployer {
             if failed > 0 {
                 error!(plugin = self.inner.crew.plugin(), rooms = failed, "rooms could not be taken back");
             }
-            self.inner.record(EventKind::Reverted, &fallback, &format!("{live} failed: {fault}"));
+            let why = format!("{live} failed: {fault}");
+            self.inner.record(EventKind::Reverted, &fallback, &why);
+            // Told before the step is over: who sees neither sees the version that runs.
+            self.inner.reverted.send_replace(Some(Reverted { version: live.digest(), why }));
             self.inner.set_step(Step::Idle);
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use hotseat_build::Digest;
 use tracing::{error, info, warn};
 
 use super::orders::{Answer, ask_all};
@@ -47,41 +48,38 @@ impl Inner {
     ) -> Result<DeployReport, DeployError> {
         let _turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
-        if hotseat_build::Digest::of(&bytes) == live.version.digest() {
-            let (from, to) = (Arc::clone(&live.version), live.version);
-            let pauses = Vec::new();
-            return Ok(DeployReport {
-                from,
-                to,
-                pauses,
-                rehearsed: 0,
-                compile: Duration::ZERO,
-                unchanged: true,
-            });
+        if Digest::of(&bytes) == live.version.digest() {
+            return Ok(DeployReport::unchanged(live.version));
         }
         let started = Instant::now();
-        let result = self.replace(&live, bytes, kind).await;
+        let result = match self.make_ready(bytes).await {
+            Ok((version, rehearsed)) => self.cut_over(&live, version, rehearsed, kind).await,
+            Err(error) => Err(error),
+        };
         let probation = result.is_ok() && !self.probation.is_zero();
         self.set_step(if probation { Step::Probation } else { Step::Idle });
-        match &result {
+        self.tell(&result, started);
+        if let Ok(report) = &result {
+            tokio::spawn(Self::confirm(Arc::downgrade(&self), self.probation, Arc::clone(&report.to)));
+        }
+        result
+    }
+
+    /// Tells operators what became of a deployment.
+    pub(super) fn tell(&self, result: &Result<DeployReport, DeployError>, started: Instant) {
+        match result {
             Ok(report) => {
                 let (from, to) = (&report.from, &report.to);
                 let (rooms, took_ms) = (report.pauses.len(), started.elapsed().as_millis());
                 let pause_max_us = report.pause(100).as_micros();
                 info!(plugin = self.crew.plugin(), %from, %to, rooms, pause_max_us, took_ms, "version deployed");
-                tokio::spawn(Self::confirm(Arc::downgrade(&self), self.probation, Arc::clone(to)));
             }
             Err(error) => warn!(plugin = self.crew.plugin(), %error, "version not deployed"),
         }
-        result
     }
 
-    pub(super) async fn replace(
-        self: &Arc<Self>,
-        live: &Live,
-        bytes: Arc<[u8]>,
-        kind: EventKind,
-    ) -> Result<DeployReport, DeployError> {
+    /// Everything that comes before a cut: compiled, rehearsed, kept. How many rooms it was tried on.
+    pub(super) async fn make_ready(&self, bytes: Arc<[u8]>) -> Result<(Arc<Version>, usize), DeployError> {
         self.set_step(Step::Compiling);
         let version = self.prepare(bytes).await?;
         self.set_step(Step::Rehearsing);
@@ -93,6 +91,17 @@ impl Inner {
             }
         };
         self.artefacts().store(&version.digest(), version.bytes())?;
+        Ok((version, rehearsed))
+    }
+
+    /// Hands all rooms over. If one cannot, all are back where they were.
+    pub(super) async fn cut_over(
+        &self,
+        live: &Live,
+        version: Arc<Version>,
+        rehearsed: usize,
+        kind: EventKind,
+    ) -> Result<DeployReport, DeployError> {
         self.set_step(Step::Swapping);
         let fallback = Arc::clone(&live.version);
         let rooms = self.crew.set_live(Live { version: Arc::clone(&version), fallback: Some(fallback) });
@@ -103,9 +112,7 @@ impl Inner {
             self.record(EventKind::Refused, &version, &error.to_string());
             return Err(error);
         }
-        let mut pauses: Vec<_> =
-            answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
-        pauses.sort();
+        let pauses = pauses(answers);
         self.record(kind, &version, "");
         let (from, compile) = (Arc::clone(&live.version), version.compile_time());
         Ok(DeployReport { from, to: version, pauses, rehearsed, compile, unchanged: false })
@@ -116,20 +123,8 @@ impl Inner {
         let turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
         if let Some(fallback) = live.fallback {
-            let answers = self.revert(&live.version, &fallback).await;
-            self.set_step(Step::Idle);
-            if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
-                // A room that has outgrown its log cannot go back to what it was handed. All rooms or none.
-                self.gather(&live.version).await;
-                return Err(DeployError::Swap { room: room.to_string(), why: why.clone() });
-            }
-            self.record(EventKind::RolledBack, &fallback, "by an operator, on probation");
-            let mut pauses: Vec<_> =
-                answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
-            pauses.sort();
-            info!(plugin = self.crew.plugin(), from = %live.version, to = %fallback, "version rolled back");
-            let (from, compile) = (live.version, Duration::ZERO);
-            return Ok(DeployReport { from, to: fallback, pauses, rehearsed: 0, compile, unchanged: false });
+            let why = "by an operator, on probation";
+            return self.take_back(live.version, fallback, EventKind::RolledBack, why).await;
         }
         let previous = {
             let artefacts = self.artefacts();
@@ -138,6 +133,27 @@ impl Inner {
         };
         drop(turn);
         self.deploy(previous, EventKind::RolledBack).await
+    }
+
+    /// Takes every room back to what a version on probation replaced, or leaves all of them on it.
+    pub(super) async fn take_back(
+        &self,
+        from: Arc<Version>,
+        to: Arc<Version>,
+        kind: EventKind,
+        why: &str,
+    ) -> Result<DeployReport, DeployError> {
+        let answers = self.revert(&from, &to).await;
+        self.set_step(Step::Idle);
+        if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
+            // A room that has outgrown its log cannot go back to what it was handed. All rooms or none.
+            self.gather(&from).await;
+            return Err(DeployError::Swap { room: room.to_string(), why: why.clone() });
+        }
+        self.record(kind, &to, why);
+        info!(plugin = self.crew.plugin(), %from, %to, "version rolled back");
+        let (pauses, compile) = (pauses(answers), Duration::ZERO);
+        Ok(DeployReport { from, to, pauses, rehearsed: 0, compile, unchanged: false })
     }
 
     /// Takes every room back from `bad` to `good`.
@@ -166,13 +182,25 @@ impl Inner {
     async fn confirm(deployer: Weak<Self>, probation: Duration, version: Arc<Version>) {
         tokio::time::sleep(probation).await;
         let Some(deployer) = deployer.upgrade() else { return };
-        let _turn = deployer.turn.lock().await;
-        let Some(live) = deployer.crew.live() else { return };
-        if live.version.digest() != version.digest() || live.fallback.is_none() {
+        deployer.pass(version.digest()).await;
+    }
+
+    /// Ends the probation of `version`, if it is on probation.
+    pub(super) async fn pass(&self, version: Digest) {
+        let _turn = self.turn.lock().await;
+        let Some(Live { version: live, fallback: Some(_) }) = self.crew.live() else { return };
+        if live.digest() != version {
             return;
         }
-        deployer.gather(&version).await;
-        deployer.set_step(Step::Idle);
-        info!(plugin = deployer.crew.plugin(), %version, "probation passed");
+        self.gather(&live).await;
+        self.set_step(Step::Idle);
+        info!(plugin = self.crew.plugin(), version = %live, "probation passed");
     }
+}
+
+/// How long the rooms stood still, sorted.
+fn pauses(answers: Vec<Answer>) -> Vec<Duration> {
+    let mut pauses: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
+    pauses.sort();
+    pauses
 }

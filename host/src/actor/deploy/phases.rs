@@ -1,0 +1,167 @@
+//! Phases: a deployment taken apart, for nodes that go live together: first all get ready, then all cut over.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hotseat_build::Digest;
+use tokio::sync::watch;
+
+use super::{DeployError, DeployReport, Deployer, Inner, Step};
+use crate::actor::artefacts::{ArtefactError, EventKind};
+use crate::actor::crew::Live;
+use crate::plugin::Version;
+
+/// A version that has been compiled, rehearsed and kept, and has changed nothing yet.
+#[derive(Clone)]
+pub struct Prepared {
+    version: Arc<Version>,
+    /// What was live then.
+    over: Digest,
+    rehearsed: usize,
+}
+
+impl Prepared {
+    /// Which version.
+    pub fn digest(&self) -> Digest {
+        self.version.digest()
+    }
+
+    /// Its manifest's name for it.
+    pub fn label(&self) -> String {
+        self.version.label()
+    }
+
+    /// The artefact's size, bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.version.bytes().len() as u64
+    }
+}
+
+/// A version that failed on probation and was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reverted {
+    /// Which.
+    pub version: Digest,
+    /// What it did.
+    pub why: String,
+}
+
+impl Deployer {
+    /// The version that is live, if one is.
+    pub fn live(&self) -> Option<Arc<Version>> {
+        self.inner.crew.live().map(|live| live.version)
+    }
+
+    /// The version before it, while the live one is on probation.
+    pub fn fallback(&self) -> Option<Arc<Version>> {
+        self.inner.crew.live()?.fallback
+    }
+
+    /// An artefact that is kept here. Blocks on the disk in a thread of its own. Cancel safe.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub async fn artefact(&self, digest: Digest) -> Result<Option<Arc<[u8]>>, ArtefactError> {
+        let inner = Arc::clone(&self.inner);
+        let found = tokio::task::spawn_blocking(move || inner.artefacts().find(&digest)).await;
+        // A panic is told by the runtime; nothing was found then.
+        found.unwrap_or(Ok(None))
+    }
+
+    /// Gets a version ready: verified, compiled, rehearsed on live rooms, kept on disk. Nothing is live that was not.
+    /// Waits for a deployment under way. Cancel safe: once begun it runs to its end.
+    ///
+    /// # Errors
+    /// See [`DeployError`].
+    pub async fn prepare(&self, artefact: Arc<[u8]>) -> Result<Prepared, DeployError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move {
+            let _turn = inner.turn.lock().await;
+            let before = *inner.step();
+            let over = inner.crew.live().ok_or(DeployError::Shutdown)?.version.digest();
+            let ready = inner.make_ready(artefact).await;
+            inner.set_step(before);
+            ready.map(|(version, rehearsed)| Prepared { version, over, rehearsed })
+        });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// Puts a version live that is ready. With `hold` it is on probation until [`Self::pass`], without it has none.
+    /// Cancel safe, as [`Deployer::deploy`].
+    ///
+    /// # Errors
+    /// See [`DeployError`]; [`DeployError::Overtaken`] if another version went live since it was got ready.
+    pub async fn flip(
+        &self,
+        prepared: Prepared,
+        kind: EventKind,
+        hold: bool,
+    ) -> Result<DeployReport, DeployError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move { inner.flip(prepared, kind, hold).await });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// Goes back to the version `to` that the live one replaced and whose probation lasts: to the state that was handed
+    /// over, with everything that came since. Cancel safe, as [`Deployer::deploy`].
+    ///
+    /// # Errors
+    /// [`DeployError::NoPrevious`] if the live version is not on probation over `to`.
+    pub async fn go_back(
+        &self,
+        to: Digest,
+        kind: EventKind,
+        why: String,
+    ) -> Result<DeployReport, DeployError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move {
+            let _turn = inner.turn.lock().await;
+            let Live { version, fallback } = inner.crew.live().ok_or(DeployError::Shutdown)?;
+            if version.digest() == to {
+                return Ok(DeployReport::unchanged(version));
+            }
+            let fallback = fallback.filter(|version| version.digest() == to);
+            inner.take_back(version, fallback.ok_or(DeployError::NoPrevious)?, kind, &why).await
+        });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// Ends the probation of a version, if it is live and on probation. Cancel safe.
+    pub async fn pass(&self, version: Digest) {
+        let inner = Arc::clone(&self.inner);
+        // It fails if the runtime ends, and then there is nothing left to do.
+        let _ = tokio::spawn(async move { inner.pass(version).await }).await;
+    }
+
+    /// The last version that was taken back because it failed on probation.
+    pub fn reverted(&self) -> watch::Receiver<Option<Reverted>> {
+        self.inner.reverted.subscribe()
+    }
+}
+
+impl Inner {
+    async fn flip(
+        &self,
+        prepared: Prepared,
+        kind: EventKind,
+        hold: bool,
+    ) -> Result<DeployReport, DeployError> {
+        let _turn = self.turn.lock().await;
+        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        let Prepared { version, over, rehearsed } = prepared;
+        if live.version.digest() == version.digest() {
+            return Ok(DeployReport::unchanged(live.version));
+        }
+        if live.version.digest() != over {
+            return Err(DeployError::Overtaken(live.version.to_string()));
+        }
+        let started = Instant::now();
+        let result = self.cut_over(&live, Arc::clone(&version), rehearsed, kind).await;
+        if result.is_ok() && !hold {
+            self.gather(&version).await;
+        }
+        self.set_step(if result.is_ok() && hold { Step::Probation } else { Step::Idle });
+        self.tell(&result, started);
+        result
+    }
+}
