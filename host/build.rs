@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 
 /// The protocol files, by their path below `proto/`.
-const PROTOS: [&str; 4] = ["admin.proto", "cluster.proto", "game.proto", "snowflake.proto"];
+const PROTOS: [&str; 5] = ["admin.proto", "cluster.proto", "game.proto", "rollout.proto", "snowflake.proto"];
 /// What a plugin crate needs of this repository, by its path from the root.
 const SDK: [&str; 5] = ["Cargo.lock", "Cargo.toml", "sdk/guest", "sdk/packet", "wit"];
 /// The client is for the example that plays the new game.

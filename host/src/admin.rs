@@ -1,6 +1,7 @@
 //! Admin: the operator's door. gRPC and, on the same port, `/metrics`, `/healthz` and `/readyz` over HTTP.
 
 mod cluster;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tracing::error;
 pub use self::cluster::Place;
 use crate::actor::artefacts::Event as PluginEvent;
 use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step};
+use crate::cluster::rollout::Rollout;
 use crate::game::registry::Registry;
 use crate::plugin;
 use crate::proto::admin::admin_server::{Admin, AdminServer};
@@ -38,6 +40,8 @@ pub struct Node {
     pub registry: Option<Arc<Registry>>,
     /// The plugins' deployers, by name.
     pub deployers: BTreeMap<String, Deployer>,
+    /// The cluster's versions of the plugins, by name; empty on a node by itself.
+    pub rollouts: BTreeMap<String, Rollout>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// This node among the others.
@@ -125,8 +129,13 @@ impl Admin for Node {
         &self,
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployReply>, Status> {
-        let proto::DeployRequest { name, artefact } = request.into_inner();
-        let report = self.named(&name)?.deploy(artefact).await;
+        let proto::DeployRequest { name, artefact, cluster } = request.into_inner();
+        let deployer = self.named(&name)?;
+        if cluster {
+            return rollouts::reply(self.rollout(&name)?.deploy(artefact).await);
+        }
+        self.check_alone(&name)?;
+        let report = deployer.deploy(artefact).await;
         report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error))
     }
 
@@ -134,8 +143,24 @@ impl Admin for Node {
         &self,
         request: Request<proto::RollbackRequest>,
     ) -> Result<Response<proto::DeployReply>, Status> {
-        let report = self.named(&request.into_inner().name)?.rollback().await;
+        let proto::RollbackRequest { name, cluster } = request.into_inner();
+        let deployer = self.named(&name)?;
+        if cluster {
+            return rollouts::reply(self.rollout(&name)?.rollback().await);
+        }
+        self.check_alone(&name)?;
+        let report = deployer.rollback().await;
         report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error))
+    }
+
+    async fn progress(
+        &self,
+        request: Request<proto::ProgressRequest>,
+    ) -> Result<Response<proto::ProgressReply>, Status> {
+        let name = request.into_inner().name;
+        self.named(&name)?;
+        let progress = self.rollouts.get(&name).map(Rollout::progress);
+        Ok(Response::new(progress.map(rollouts::told).unwrap_or_default()))
     }
 
     async fn history(
@@ -199,6 +224,7 @@ fn reply(report: &DeployReport) -> proto::DeployReply {
         pause_max_us: pause_us(100),
         compile_ms: u64::try_from(report.compile.as_millis()).unwrap_or(u64::MAX),
         unchanged: report.unchanged,
+        nodes: 0,
     }
 }
 
@@ -209,9 +235,10 @@ fn status(error: &DeployError) -> Status {
             Status::invalid_argument(text)
         }
         DeployError::Unknown(_) => Status::not_found(text),
-        DeployError::Rehearsal(_) | DeployError::Swap { .. } | DeployError::NoPrevious => {
-            Status::failed_precondition(text)
-        }
+        DeployError::Rehearsal(_)
+        | DeployError::Swap { .. }
+        | DeployError::Overtaken(_)
+        | DeployError::NoPrevious => Status::failed_precondition(text),
         DeployError::Store(_) => Status::internal(text),
         DeployError::Shutdown => Status::unavailable(text),
     }

@@ -3,6 +3,7 @@
 mod membership;
 mod natives;
 mod plugins;
+mod rollouts;
 mod settings;
 mod works;
 
@@ -27,6 +28,7 @@ use crate::admin::{self, Node};
 use crate::agent::{Agent, AgentError, KeyError};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
+use crate::cluster::rollout::Rollout;
 use crate::cluster::stream::GameStreams;
 use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
@@ -251,6 +253,7 @@ impl App {
         };
         let registry = works.as_ref().and_then(|works| works.registry.clone());
         let deployers = works.as_ref().map(|works| works.deployers.clone()).unwrap_or_default();
+        let rollouts = rollouts::rollouts(&config, &membership, &deployers);
 
         let (agent_link, agent_asks) = link::link(ATTACHING);
         let (rooms_link, rooms_asks) = link::link(ATTACHING);
@@ -272,6 +275,7 @@ impl App {
             config: &config,
             membership: &membership,
             registry: registry.as_ref(),
+            deployers: &deployers,
             link,
             rooms: &rooms_link,
             players: &players,
@@ -300,26 +304,28 @@ impl App {
                 sessions: sessions.clone(),
                 registry: registry.clone(),
                 deployers: deployers.clone(),
+                standing: rollouts.get(GAME_LOGIC).map(Rollout::standing),
             };
             servers.push(membership.stand(telling, services, stop.clone()));
-            let rooms = registry.as_ref().map(|_| rooms_link);
             if agent.is_some() || streams.is_some() {
-                servers.push(tokio::spawn(membership.router(rooms).run(agent_asks)));
+                let router = membership.router(registry.as_ref().map(|_| rooms_link));
+                servers.push(tokio::spawn(router.run(agent_asks)));
             }
         }
         if let Some(works) = &mut works {
             servers.extend(works.run());
             if let Some(registry) = &works.registry {
                 servers.push(tokio::spawn(Arc::clone(registry).serve(rooms_asks)));
-                if membership.is_shared() {
-                    let steward =
-                        membership.steward(&config, registry, std::mem::take(&mut works.homes_left));
+                if let Some(rollout) = rollouts.get(GAME_LOGIC) {
+                    let left = std::mem::take(&mut works.homes_left);
+                    let steward = membership.steward(&config, registry, left, rollout.standing());
                     servers.push(tokio::spawn(steward.run(stop.clone())));
                 }
             }
         }
+        servers.extend(rollouts::follow(&rollouts, &membership, &stop));
         let roles = config.roles.iter().map(ToString::to_string).collect();
-        let node = Node { started, roles, listen, sessions, registry, deployers, metrics, place };
+        let node = Node { started, roles, listen, sessions, registry, deployers, rollouts, metrics, place };
         servers.push(tokio::spawn(admin::serve(admin.0, node, stop.clone())));
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
@@ -338,8 +344,7 @@ impl App {
     /// See [`DeployError`].
     pub async fn deploy(&self, name: &str, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
         let deployer = self.works.as_ref().and_then(|works| works.deployers.get(name));
-        let deployer = deployer.ok_or_else(|| DeployError::Unknown(name.to_owned()))?;
-        deployer.deploy(artefact).await
+        deployer.ok_or_else(|| DeployError::Unknown(name.to_owned()))?.deploy(artefact).await
     }
 
     /// Ends the node: its rooms handed to other hosts, no new clients, every session told and closed, every room ended,

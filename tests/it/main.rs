@@ -48,6 +48,7 @@ mod discovery_edges;
 mod game_stream;
 mod operator;
 mod players;
+mod rollout;
 mod snowflake;
 
 // Random play against a model.

@@ -7,7 +7,7 @@ use crate::swap::count;
 use crate::world::World;
 
 fn game_logic() -> RollbackRequest {
-    RollbackRequest { name: "game-logic".into() }
+    RollbackRequest { name: "game-logic".into(), cluster: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,7 @@ use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
 use crate::cluster::placement::{NODES, Placement};
 use crate::cluster::players::Tracker;
+use crate::cluster::rollout::Standing;
 use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::steward::Steward;
 use crate::cluster::terminal::Terminal;
@@ -70,6 +71,8 @@ pub(super) struct Telling {
     pub(super) sessions: Option<Arc<AtomicU64>>,
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) deployers: BTreeMap<String, Deployer>,
+    /// How the node stands towards the cluster's version of the game, if it runs one.
+    pub(super) standing: Option<watch::Receiver<Standing>>,
 }
 
 impl Membership {
@@ -167,7 +170,7 @@ impl Membership {
     /// Stands among the others under these names until `stop` fires.
     pub(super) fn stand(
         &self,
-        telling: Telling,
+        mut telling: Telling,
         services: Vec<String>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
@@ -191,6 +194,7 @@ impl Membership {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     Ok(()) = draining.changed() => {}
+                    () = telling.stands() => {}
                     () = tokio::time::sleep(TELL) => {}
                 }
             }
@@ -263,6 +267,7 @@ impl Membership {
         config: &Config,
         registry: &Arc<Registry>,
         pasts: BTreeMap<String, Past>,
+        standing: watch::Receiver<Standing>,
     ) -> Steward {
         let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
         Steward {
@@ -275,6 +280,7 @@ impl Membership {
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),
+            standing,
         }
     }
 
@@ -306,6 +312,17 @@ impl Membership {
 }
 
 impl Telling {
+    /// Completes when the node stands otherwise than before. Cancel safe.
+    async fn stands(&mut self) {
+        let changed = match &mut self.standing {
+            Some(standing) => standing.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
+            std::future::pending().await
+        }
+    }
+
     fn now(&self, draining: bool) -> NodeInfo {
         let (rooms, players) = self.registry.as_ref().map_or((0, 0), |registry| registry.population());
         let digest = |(name, deployer): (&String, &Deployer)| {
@@ -313,6 +330,7 @@ impl Telling {
         };
         NodeInfo {
             draining,
+            behind: self.standing.as_ref().is_some_and(|standing| standing.borrow().behind),
             sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
             rooms: rooms as u64,
             players: players as u64,
@@ -339,6 +357,7 @@ pub(super) fn info(
         link: LINK_VERSION,
         started_ms,
         draining: false,
+        behind: config.etcd_host.is_some() && config.roles.contains(&Role::Game),
         sessions: 0,
         rooms: 0,
         players: 0,

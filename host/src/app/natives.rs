@@ -1,12 +1,15 @@
 //! Natives: the host's own services on the gRPC door.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::membership::Membership;
+use crate::actor::deploy::Deployer;
 use crate::cluster::players::Tracker;
+use crate::cluster::rollout::Shelf;
 use crate::cluster::server::LinkServer;
 use crate::cluster::stream::{GameStreams, StreamParts};
 use crate::cluster::terminal::Terminal;
@@ -24,6 +27,8 @@ pub(super) struct NativeParts<'a> {
     pub(super) membership: &'a Membership,
     /// The rooms of this node, if it has any.
     pub(super) registry: Option<&'a Arc<Registry>>,
+    /// The plugins of this node.
+    pub(super) deployers: &'a BTreeMap<String, Deployer>,
     /// To the rooms of all hosts.
     pub(super) link: Link,
     /// To those of this one.
@@ -34,10 +39,13 @@ pub(super) struct NativeParts<'a> {
 
 /// The services, and what of them is to have ended before the rooms do.
 pub(super) fn natives(parts: NativeParts<'_>) -> (Natives, Option<GameStreams>, Option<Terminal>) {
-    let NativeParts { config, membership, registry, link, rooms, players, stop } = parts;
+    let NativeParts { config, membership, registry, deployers, link, rooms, players, stop } = parts;
     let mut natives = Natives::described_by(DESCRIPTORS);
     if registry.is_some() || membership.is_shared() {
         natives = natives.add(PlayersServer::new(players.clone()));
+    }
+    if membership.is_shared() && !deployers.is_empty() {
+        natives = natives.add(Shelf::served(deployers.clone()));
     }
     if let Some(snowflake) = &membership.snowflake
         && config.roles.contains(&Role::Snowflake)

@@ -9,6 +9,7 @@ use super::node::json;
 mod deploy;
 mod inspect;
 mod list;
+mod nodes;
 
 /// Show and replace the plugins of a running node
 #[derive(Debug, clap::Args)]
@@ -38,11 +39,17 @@ enum Command {
         name: String,
         /// The file that `hotseat build` wrote
         file: PathBuf,
+        /// On every node of the cluster that runs the plugin, or on none
+        #[arg(long)]
+        cluster: bool,
     },
     /// Go back to the version that was live before
     Rollback {
         /// The plugin's name
         name: String,
+        /// On every node of the cluster that runs the plugin, or on none
+        #[arg(long)]
+        cluster: bool,
     },
     /// What happened to a plugin, newest last
     History {
@@ -61,8 +68,12 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Command::List => list::list(node()?, args.json).await?,
         Command::History { name } => list::history(node()?, name, args.json).await?,
         Command::Inspect { file } => return inspect::inspect(file, args.json).await,
-        Command::Deploy { name, file } => deploy::deploy(node()?, name, file, args.json).await?,
-        Command::Rollback { name } => deploy::rollback(node()?, name, args.json).await?,
+        Command::Deploy { name, file, cluster } => {
+            deploy::deploy(node()?, name, file, *cluster, args.json).await?;
+        }
+        Command::Rollback { name, cluster } => {
+            deploy::rollback(node()?, name, *cluster, args.json).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

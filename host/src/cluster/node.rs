@@ -32,6 +32,9 @@ pub struct NodeInfo {
     pub started_ms: u64,
     /// It takes no rooms any more.
     pub draining: bool,
+    /// It does not run the cluster's version of the game yet, and takes no rooms until it does.
+    #[serde(default)]
+    pub behind: bool,
     /// Clients connected.
     pub sessions: u64,
     /// Rooms open.
@@ -58,7 +61,7 @@ impl NodeInfo {
 
     /// Whether it runs rooms and takes more of them.
     pub fn takes_rooms(&self) -> bool {
-        !self.draining && self.roles.iter().any(|role| role == "game")
+        !self.draining && !self.behind && self.roles.iter().any(|role| role == "game")
     }
 }
 

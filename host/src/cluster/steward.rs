@@ -14,6 +14,7 @@ use super::estate::{Estate, Estates};
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
 use super::placement::{HOMES, MOVED, Placement, rendezvous};
+use super::rollout::Standing;
 use super::warden::Warden;
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
@@ -49,6 +50,8 @@ pub struct Steward {
     pub metrics: ClusterMetrics,
     /// Set once this node is to be empty.
     pub draining: watch::Receiver<bool>,
+    /// How this node stands towards the cluster's version of the game.
+    pub standing: watch::Receiver<Standing>,
 }
 
 /// What became of a claim.
@@ -97,6 +100,7 @@ impl Steward {
                 Ok(()) = lease.changed() => {}
                 () = self.placement.changed() => {}
                 Ok(()) = self.draining.changed() => {}
+                Ok(()) = self.standing.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -110,9 +114,10 @@ impl Steward {
     async fn tend(&mut self) {
         let nodes = self.placement.nodes();
         let draining = *self.draining.borrow();
+        let Standing { behind, busy } = *self.standing.borrow_and_update();
         let hosts: Vec<&str> = nodes
             .iter()
-            .filter(|node| node.takes_rooms() && !(draining && node.id == self.node))
+            .filter(|node| node.takes_rooms() && !((draining || behind) && node.id == self.node))
             .map(|node| node.id.as_str())
             .collect();
         let claims = self.placement.claims();
@@ -161,6 +166,10 @@ impl Steward {
             }
         }
         self.claim_all(wanted).await;
+        if busy && !draining {
+            // Where a room is, a version on probation can be taken back from it to the state that it was handed.
+            return;
+        }
         for (home, host) in leaving {
             if !self.homes().gate().is_open() {
                 return;

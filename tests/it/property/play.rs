@@ -127,7 +127,7 @@ async fn operate(world: &World, operator: Operator) -> Result<(), String> {
             world.deploy(&guests().ledger_v2).await.map(drop).map_err(|error| error.to_string())
         }
         Operator::Rollback => {
-            let request = RollbackRequest { name: "game-logic".into() };
+            let request = RollbackRequest { name: "game-logic".into(), cluster: false };
             match world.admin().await.rollback(request).await {
                 // Nothing to go back to, or, off probation, a state that version 1 cannot read.
                 Err(status) if status.code() != Code::FailedPrecondition => Err(status.to_string()),

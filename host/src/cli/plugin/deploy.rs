@@ -11,10 +11,16 @@ use crate::cli::terminal::{self, duration, line, progress};
 use crate::proto::admin::{DeployReply, DeployRequest, RollbackRequest};
 
 use super::list::told;
-use super::{inspect, json};
+use super::{inspect, json, nodes};
 
 /// Checks the file here, as the node will, then sends it.
-pub(super) async fn deploy(node: Node, name: &str, file: &Path, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn deploy(
+    node: Node,
+    name: &str,
+    file: &Path,
+    cluster: bool,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let say = |text: String| {
         if !as_json {
             progress(&text)
@@ -39,21 +45,26 @@ pub(super) async fn deploy(node: Node, name: &str, file: &Path, as_json: bool) -
         let failure = Failure::new(what);
         return Err(failure.next(format!("try `hotseat plugin deploy {named} {}`", file.display())).into());
     }
-    let mut client = node.connect().await?;
+    let client = node.connect().await?;
     say(format!(
         "sending {} {}, {}…",
         manifest.name,
         manifest.version,
         terminal::bytes(artefact.len() as u64)
     ));
-    let reply = client.deploy(DeployRequest { name: name.to_owned(), artefact }).await;
+    let mut asked = client.clone();
+    let request = DeployRequest { name: name.to_owned(), artefact, cluster };
+    let reply = nodes::watched(client, name, cluster && !as_json, asked.deploy(request)).await;
     finish(&node, "deploy", name, reply, as_json)?;
     Ok(())
 }
 
 /// Asks for the version before the present one.
-pub(super) async fn rollback(node: Node, name: &str, as_json: bool) -> Result<(), Failure> {
-    let reply = node.connect().await?.rollback(RollbackRequest { name: name.to_owned() }).await;
+pub(super) async fn rollback(node: Node, name: &str, cluster: bool, as_json: bool) -> Result<(), Failure> {
+    let client = node.connect().await?;
+    let mut asked = client.clone();
+    let request = RollbackRequest { name: name.to_owned(), cluster };
+    let reply = nodes::watched(client, name, cluster && !as_json, asked.rollback(request)).await;
     finish(&node, "rollback", name, reply, as_json)
 }
 
@@ -81,6 +92,10 @@ fn result(name: &str, reply: &DeployReply) -> String {
         ("version", format!("{} → {}", told(reply.from.as_ref()), told(reply.to.as_ref()))),
         ("rooms", format!("{} swapped, {} rehearsed before", reply.rooms, reply.rehearsed)),
     ];
+    if reply.nodes > 0 {
+        // What follows is of the node that was asked; the others have told of theirs.
+        facts.insert(1, ("nodes", reply.nodes.to_string()));
+    }
     if reply.rooms > 0 {
         let [p50, p99, max] = [reply.pause_p50_us, reply.pause_p99_us, reply.pause_max_us].map(us);
         facts.push(("pause", format!("p50 {p50}, p99 {p99}, max {max}")));
@@ -110,6 +125,7 @@ mod tests {
             pause_max_us: 1200,
             compile_ms: 340,
             unchanged: false,
+            nodes: 0,
         };
         assert_eq!(
             result("game-logic", &reply),
@@ -117,6 +133,8 @@ mod tests {
              rooms        3 swapped, 2 rehearsed before\n  pause        p50 85 µs, p99 400 µs, max 1.2 ms\n  \
              compiled in  340 ms"
         );
+        reply.nodes = 2;
+        assert!(result("game-logic", &reply).contains("(abababababab)\n  nodes        2\n  rooms "));
         reply.unchanged = true;
         assert_eq!(
             result("game-logic", &reply),

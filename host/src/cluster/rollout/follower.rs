@@ -1,0 +1,373 @@
+//! Follower: brings this node to what the record says, one plugin each, and says how far it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::fetch::fetch;
+use super::record::{Next, NodeStep, Record, Release, Status, shortened};
+use super::table::Table;
+use super::{Inner, Standing};
+use crate::actor::artefacts::EventKind;
+use crate::actor::deploy::{DeployError, DeployReport, Prepared, Reverted, Step};
+use crate::cluster::node::NodeInfo;
+use crate::discovery::{Discovery, Registration};
+use crate::snowflake::now_ms;
+
+/// Between two looks while something is under way.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Between two looks otherwise.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Between two tries to reach the cluster's version: doubles from one to the other.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// How often the step of a deployment under way is looked at.
+const STEP: Duration = Duration::from_millis(50);
+
+/// One plugin of this node.
+pub(super) struct Follower {
+    inner: Arc<Inner>,
+    table: Table,
+    place: Registration,
+    status: Status,
+    /// What it can cut over to, and in which rollout.
+    ready: Option<(u64, Ready)>,
+    reverted: watch::Receiver<Option<Reverted>>,
+    /// A version that failed here on probation, not yet told.
+    fault: Option<Reverted>,
+    /// The rollout that cannot be reached alone: when to try again, and how long to wait then.
+    retry: Option<(u64, Instant, Duration)>,
+    /// The rollout whose probation lasts, since when.
+    probation: Option<(u64, Instant)>,
+}
+
+/// How a node that is ready cuts over.
+#[derive(Clone)]
+enum Ready {
+    /// To a version that it has got ready.
+    Next(Prepared),
+    /// To what it replaced, by undoing that.
+    Back,
+    /// It runs it.
+    Same,
+}
+
+impl Follower {
+    pub(super) fn new(inner: Arc<Inner>, discovery: &Discovery) -> Self {
+        let table = inner.table.clone();
+        let digest = inner.deployer.live().map_or(hotseat_build::Digest([0; 32]), |live| live.digest());
+        let status = Status {
+            rollout: 0,
+            digest,
+            step: NodeStep::Idle,
+            reason: String::new(),
+            rooms: 0,
+            pause_max_us: 0,
+            at_ms: now_ms(),
+        };
+        let place = discovery.register(&table.node_key(&inner.node), written(&status));
+        let reverted = inner.deployer.reverted();
+        let (ready, fault, retry, probation) = (None, None, None, None);
+        Self { inner, table, place, status, ready, reverted, fault, retry, probation }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let again = if self.table.is_fresh() { self.act().await } else { LOOK };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.table.changed() => {}
+                Ok(()) = self.reverted.changed() => self.fault = self.reverted.borrow_and_update().clone(),
+                () = tokio::time::sleep(again) => {}
+            }
+        }
+    }
+
+    /// Does what there is to do; when to look again.
+    async fn act(&mut self) -> Duration {
+        if self.inner.deployer.step() == Step::Reverting {
+            // A version has failed here. What of it is to be told is known in a moment.
+            return STEP;
+        }
+        if self.reverted.has_changed().unwrap_or(false) {
+            self.fault = self.reverted.borrow_and_update().clone();
+        }
+        let Some(record) = self.table.record() else {
+            self.stand(false, false);
+            self.say(0, NodeStep::Idle, "");
+            return IDLE;
+        };
+        if let Some(fault) = self.fault.take() {
+            self.tell_fault(&record, fault).await;
+            return LOOK;
+        }
+        let again = match &record.live {
+            Some(wanted) if !self.runs(wanted) => self.converge(&record, wanted).await,
+            _ => self.keep(&record).await,
+        };
+        match &record.next {
+            Some(next) if self.is_abandoned(next).await => {
+                let why = format!("coordinator {} is gone", next.coordinator);
+                let rollout = next.rollout;
+                if let Ok(true) = self.table.change(|record| record?.withdrawn(rollout, &why)).await {
+                    let plugin = self.inner.deployer.name();
+                    warn!(plugin, rollout, label = next.release.label, why, "proposal withdrawn");
+                }
+            }
+            Some(next) if self.status.rollout != next.rollout => self.get_ready(&record, next).await,
+            _ => {}
+        }
+        if record.next.is_some() { LOOK } else { again }
+    }
+
+    fn runs(&self, release: &Release) -> bool {
+        self.inner.deployer.live().is_some_and(|live| live.digest() == release.digest)
+    }
+
+    /// This node runs what it is to run.
+    async fn keep(&mut self, record: &Record) -> Duration {
+        self.retry = None;
+        let busy = record.next.is_some() || record.probation_ms > 0;
+        self.stand(false, busy);
+        if record.next.is_none() {
+            self.ready = None;
+            let step = if record.live.is_some() { NodeStep::Live } else { NodeStep::Idle };
+            self.say(record.rollout, step, "");
+        }
+        let Some(live) = &record.live else { return IDLE };
+        if record.probation_ms == 0 {
+            self.probation = None;
+            self.inner.deployer.pass(live.digest).await;
+            return IDLE;
+        }
+        // Whoever's time is over first ends it for all.
+        let (_, since) = *match &mut self.probation {
+            Some(probation) if probation.0 == record.rollout => probation,
+            other => other.insert((record.rollout, Instant::now())),
+        };
+        let left = Duration::from_millis(record.probation_ms).saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            return left.min(IDLE);
+        }
+        let rollout = record.rollout;
+        if let Err(error) = self.table.change(|record| record?.passed(rollout)).await {
+            warn!(plugin = self.inner.deployer.name(), %error, "end of a probation not written");
+        }
+        LOOK
+    }
+
+    /// A version has failed here and is gone here; now from the cluster too.
+    async fn tell_fault(&mut self, record: &Record, fault: Reverted) {
+        if record.live.as_ref().is_none_or(|live| live.digest != fault.version) {
+            return;
+        }
+        let (rollout, why) = (record.rollout, self.blame(&fault.why));
+        self.say(rollout, NodeStep::Refused, &fault.why);
+        match self.table.change(|record| record?.taken_back(rollout, &why, true, now_ms())).await {
+            Ok(true) => {
+                warn!(plugin = self.inner.deployer.name(), rollout, why, "version taken back everywhere");
+            }
+            // Its probation has passed, or another node was faster.
+            Ok(false) => {}
+            Err(error) => {
+                warn!(plugin = self.inner.deployer.name(), %error, "failure on probation not written yet");
+                self.fault = Some(fault);
+            }
+        }
+    }
+
+    /// Cuts over to what is live: with the others if it got ready with them, else by itself.
+    async fn converge(&mut self, record: &Record, wanted: &Release) -> Duration {
+        let rollout = record.rollout;
+        let behind = self.inner.standing.borrow().behind;
+        self.stand(behind, true);
+        if let Some((_, ready)) = self.ready.take_if(|(ready, _)| *ready == rollout) {
+            self.say(rollout, NodeStep::Swapping, "");
+            let Err(error) = self.cut_over(record, wanted, ready).await else { return LOOK };
+            let why = self.blame(&error.to_string());
+            self.say(rollout, NodeStep::Refused, &error.to_string());
+            match self.table.change(|record| record?.taken_back(rollout, &why, false, now_ms())).await {
+                Ok(_) => {
+                    warn!(plugin = self.inner.deployer.name(), rollout, why, "cannot cut over, all go back")
+                }
+                Err(error) => {
+                    warn!(plugin = self.inner.deployer.name(), rollout, why, %error, "cannot cut over");
+                }
+            }
+            return LOOK;
+        }
+        let waits = match self.retry {
+            Some((of, at, waits)) if of == rollout => {
+                let left = at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    return left;
+                }
+                waits
+            }
+            _ => RETRY.0,
+        };
+        match self.converge_alone(record, wanted).await {
+            Ok(()) => LOOK,
+            Err(why) => {
+                let (plugin, label) = (self.inner.deployer.name(), &wanted.label);
+                error!(plugin, rollout, label, why, "this node cannot run the cluster's version");
+                self.say(rollout, NodeStep::Refused, &why);
+                self.retry = Some((rollout, Instant::now() + waits, (2 * waits).min(RETRY.1)));
+                waits
+            }
+        }
+    }
+
+    async fn converge_alone(&mut self, record: &Record, wanted: &Release) -> Result<(), String> {
+        let back = record.kind != EventKind::Deployed;
+        let fallback = self.inner.deployer.fallback();
+        let ready = if back && fallback.is_some_and(|fallback| fallback.digest() == wanted.digest) {
+            Ready::Back
+        } else {
+            let prepared = self.prepare(record.rollout, wanted).await?;
+            if self.reverted.has_changed().unwrap_or(false) {
+                // It was live here until it failed, a moment ago: the others are to hear of that first.
+                return Ok(());
+            }
+            Ready::Next(prepared)
+        };
+        self.say(record.rollout, NodeStep::Swapping, "");
+        self.cut_over(record, wanted, ready).await.map_err(|error| error.to_string())?;
+        let plugin = self.inner.deployer.name();
+        info!(plugin, rollout = record.rollout, label = wanted.label, "this node runs the cluster's version");
+        Ok(())
+    }
+
+    async fn cut_over(&mut self, record: &Record, to: &Release, ready: Ready) -> Result<(), DeployError> {
+        let deployer = &self.inner.deployer;
+        let why = record.failed.as_ref().filter(|_| record.kind == EventKind::Reverted);
+        let report = match ready {
+            Ready::Next(prepared) => deployer.flip(prepared, record.kind, record.probation_ms > 0).await?,
+            Ready::Back => {
+                let why = why.map_or("by an operator, for the cluster", |failed| &*failed.reason);
+                deployer.go_back(to.digest, record.kind, why.to_owned()).await?
+            }
+            Ready::Same => DeployReport::unchanged(deployer.live().ok_or(DeployError::Shutdown)?),
+        };
+        self.status.rooms = report.pauses.len() as u64;
+        self.status.pause_max_us = u64::try_from(report.pause(100).as_micros()).unwrap_or(u64::MAX);
+        self.inner.keep_report(record.rollout, report);
+        self.say(record.rollout, NodeStep::Live, "");
+        Ok(())
+    }
+
+    /// Gets what is proposed ready, or says why not.
+    async fn get_ready(&mut self, record: &Record, next: &Next) {
+        self.ready = None;
+        (self.status.rooms, self.status.pause_max_us) = (0, 0);
+        let fallback = self.inner.deployer.fallback();
+        let undo = next.kind == EventKind::RolledBack
+            && record.probation_ms > 0
+            && fallback.is_some_and(|fallback| fallback.digest() == next.release.digest);
+        let ready = if self.runs(&next.release) {
+            Ok(Ready::Same)
+        } else if undo {
+            Ok(Ready::Back)
+        } else {
+            self.prepare(next.rollout, &next.release).await.map(Ready::Next)
+        };
+        match ready {
+            Ok(ready) => {
+                self.ready = Some((next.rollout, ready));
+                self.say(next.rollout, NodeStep::Ready, "");
+            }
+            Err(why) => {
+                let (plugin, rollout) = (self.inner.deployer.name(), next.rollout);
+                warn!(plugin, rollout, label = next.release.label, why, "proposed version refused here");
+                self.say(rollout, NodeStep::Refused, &why);
+            }
+        }
+    }
+
+    /// Fetches a version unless it is here, compiles and rehearses it.
+    async fn prepare(&mut self, rollout: u64, release: &Release) -> Result<Prepared, String> {
+        let inner = Arc::clone(&self.inner);
+        let kept = inner.deployer.artefact(release.digest).await.unwrap_or_else(|error| {
+            warn!(plugin = inner.deployer.name(), %error, "kept artefact cannot be read, another node is asked");
+            None
+        });
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => {
+                self.say(rollout, NodeStep::Fetching, "");
+                let holders = self.holders(release).await;
+                fetch(&inner.dialer, &holders, inner.deployer.name(), release).await?
+            }
+        };
+        self.say(rollout, NodeStep::Compiling, "");
+        let mut preparing = std::pin::pin!(inner.deployer.prepare(bytes));
+        loop {
+            tokio::select! {
+                prepared = &mut preparing => return prepared.map_err(|error| error.to_string()),
+                () = tokio::time::sleep(STEP) => {
+                    if inner.deployer.step() == Step::Rehearsing {
+                        self.say(rollout, NodeStep::Rehearsing, "");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The other nodes that run the plugin, those that are the most likely to have an artefact first.
+    async fn holders(&self, release: &Release) -> Vec<NodeInfo> {
+        let (mut table, mut placement) = (self.table.clone(), self.inner.placement.clone());
+        // Who proposes may have come a moment ago: the record can be seen before the node is.
+        let known = async {
+            let from = &release.from;
+            while !table.nodes().contains_key(from) || placement.node(from).is_none() {
+                tokio::select! {
+                    () = table.changed() => {}
+                    () = placement.changed() => {}
+                }
+            }
+        };
+        // A node that is gone for good is not waited for any longer; others may have what it had.
+        let _ = tokio::time::timeout(LOOK, known).await;
+        let mut nodes: Vec<_> = self.table.nodes().into_iter().collect();
+        nodes.sort_by_key(|(node, status)| (*node != release.from, status.digest != release.digest));
+        let others = nodes.into_iter().filter(|(node, _)| *node != *self.inner.node);
+        others.filter_map(|(node, _)| self.inner.placement.node(&node)).collect()
+    }
+
+    /// Whether nobody decides on a proposal any more.
+    async fn is_abandoned(&self, next: &Next) -> bool {
+        if next.coordinator == *self.inner.node {
+            // Ours, and not of this process, or given up for lack of etcd.
+            return self.inner.turn.try_lock().is_ok();
+        }
+        self.table.is_gone(&next.coordinator).await
+    }
+
+    fn blame(&self, why: &str) -> String {
+        format!("node {}: {why}", self.inner.node)
+    }
+
+    fn stand(&self, behind: bool, busy: bool) {
+        let standing = Standing { behind, busy };
+        self.inner.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
+    }
+
+    /// Tells the others, if it is news.
+    fn say(&mut self, rollout: u64, step: NodeStep, reason: &str) {
+        let digest = self.inner.deployer.live().map_or(self.status.digest, |live| live.digest());
+        let now = Status { rollout, step, digest, reason: shortened(reason), ..self.status.clone() };
+        if now != self.status {
+            self.status = Status { at_ms: now_ms(), ..now };
+            self.place.update(written(&self.status));
+        }
+    }
+}
+
+fn written(status: &Status) -> Vec<u8> {
+    serde_json::to_vec(status).expect("a status is plain data")
+}
