@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -216,7 +215,7 @@ impl App {
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let started = Instant::now();
-        check_roles(&config)?;
+        settings::check_roles(&config)?;
         let data_dir = config.data_dir.clone();
         std::fs::create_dir_all(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
@@ -228,8 +227,8 @@ impl App {
         let game_metrics = GameMetrics::register(&metrics.registry).map_err(failed)?;
         let service_metrics = ServiceMetrics::register(&metrics.registry).map_err(failed)?;
         let cluster_metrics = ClusterMetrics::register(&metrics.registry).map_err(failed)?;
-        let grpc = bind("grpc_listen", config.grpc_listen).await?;
-        let admin = bind("admin_listen", config.admin_listen).await?;
+        let grpc = settings::bind("grpc_listen", config.grpc_listen).await?;
+        let admin = settings::bind("admin_listen", config.admin_listen).await?;
         // An agent by itself needs no ids: there are 1,024 machine numbers, and there may be many agents.
         let counts = !wanted.is_empty() || config.roles.contains(&Role::Snowflake);
         let registry = counts.then_some(&metrics.registry);
@@ -383,20 +382,4 @@ impl App {
         }
         discovery.close().await;
     }
-}
-
-fn check_roles(config: &Config) -> Result<(), StartError> {
-    let has = |role| config.roles.contains(&role);
-    if config.etcd_host.is_some() || has(Role::Game) || !has(Role::Agent) {
-        return Ok(());
-    }
-    let roles: Vec<_> = config.roles.iter().map(ToString::to_string).collect();
-    Err(StartError::Roles(roles.join(", ")))
-}
-
-async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let error = |source| StartError::Bind { key, addr, source };
-    let listener = TcpListener::bind(addr).await.map_err(error)?;
-    let addr = listener.local_addr().map_err(error)?;
-    Ok((listener, addr))
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotseat_build::Durability;
+use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::{ATTACH_TIMEOUT, StartError};
 use crate::actor::{Address, World};
 use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
-use crate::config::{Auth, Config, Durable};
+use crate::config::{Auth, Config, Durable, Role};
 use crate::discovery::{Options, Tls};
 use crate::game::registry;
 use crate::journal::{Journal, Letters};
@@ -188,6 +189,27 @@ pub(super) fn authenticator(config: &Config) -> Result<Authenticator, KeyError> 
         (Auth::Token, None) => Authenticator::token(&[]),
         (Auth::Dev, _) => Ok(Authenticator::Dev),
     }
+}
+
+/// Whether a node of these roles can do anything.
+pub(super) fn check_roles(config: &Config) -> Result<(), StartError> {
+    let has = |role| config.roles.contains(&role);
+    if config.etcd_host.is_some() || has(Role::Game) || !has(Role::Agent) {
+        return Ok(());
+    }
+    let roles: Vec<_> = config.roles.iter().map(ToString::to_string).collect();
+    Err(StartError::Roles(roles.join(", ")))
+}
+
+/// A listener, and its address with the port that the system chose.
+pub(super) async fn bind(
+    key: &'static str,
+    addr: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let error = |source| StartError::Bind { key, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(error)?;
+    let addr = listener.local_addr().map_err(error)?;
+    Ok((listener, addr))
 }
 
 #[cfg(test)]

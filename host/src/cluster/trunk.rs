@@ -229,7 +229,9 @@ impl Reader {
             let mut sessions = lock(&self.trunk.sessions);
             (std::mem::take(&mut sessions.here), std::mem::take(&mut sessions.unsent))
         };
-        if was_open {
+        if self.trunk.leaving.load(Ordering::Relaxed) {
+            info!(host = %node, why, "link ended");
+        } else if was_open {
             warn!(host = %node, why, sessions = lost.len(), "link ended");
         } else {
             debug!(host = %node, why, sessions = lost.len(), "host not reached");
