@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use game_logic::messages::{PING_ACK, PING_REQ, Ping};
 use hotseat::agent::Authenticator;
+use hotseat::cluster::placement::rendezvous;
 use hotseat::discovery::{Discovery, Options};
 use hotseat::game::Homes;
 use hotseat_build::Artefact;
@@ -120,7 +121,7 @@ impl Cluster {
         self.etcd.discovery(TTL)
     }
 
-    /// Waits until these hosts, and no others, have all home rooms, each some.
+    /// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
     pub(crate) async fn settled(&self, hosts: &[&str]) {
         settled(&self.etcd, "/test", hosts).await;
     }
@@ -196,19 +197,18 @@ impl Cluster {
     }
 }
 
-/// Waits until these hosts, and no others, have all home rooms, each some.
+/// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
 pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
     // What it watches ends with it.
     let discovery = Discovery::etcd(Options { prefix: prefix.into(), ..options(&etcd.url(), TTL) }).unwrap();
     let view = discovery.watch("rooms/home/");
     eventually("all home rooms claimed", async || {
         let view = view.borrow();
-        let mut rooms = BTreeMap::<String, usize>::new();
-        for entry in view.entries.values() {
-            *rooms.entry(String::from_utf8(entry.value.to_vec()).unwrap()).or_default() += 1;
-        }
-        let all = rooms.values().sum::<usize>() == 256;
-        (all && rooms.keys().eq(hosts.iter().copied())).then_some(())
+        let at_home = |home: u32| {
+            let entry = view.entries.get(&format!("rooms/home/{home}"))?;
+            (entry.value == rendezvous(home, hosts.iter().copied())?.as_bytes()).then_some(())
+        };
+        (0..HOMES).try_for_each(at_home)
     })
     .await;
 }

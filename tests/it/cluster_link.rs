@@ -1,4 +1,4 @@
-//! The link from outside: peers that say what no agent says.
+//! The link from outside: peers that say what no agent says, and a way between two nodes that swallows what is sent.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,11 @@ use hotseat::proto::cluster::{Attach, Down, DownBatch, Fence, Hello, Up, UpBatch
 use hotseat_packet::{Message as _, decode_down};
 use prost::Message;
 use prost::bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::Streaming;
@@ -18,7 +22,7 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::arena::ping;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, number, whole};
 use crate::world::PATIENCE;
 
 /// A user that no other test has.
@@ -188,4 +192,84 @@ async fn peers_that_say_what_no_agent_says_disturb_nobody() {
         assert!(lines.iter().any(|line| line.contains(words)), "{words}: {lines:?}");
     }
     assert!(lines.iter().all(|line| !line.contains("panicked")), "{lines:?}");
+}
+
+/// A way to a node that can fall silent: what is sent is swallowed, and nobody is told.
+struct Strait {
+    port: u16,
+    /// Where it leads.
+    to: watch::Sender<Option<String>>,
+    /// How often it has fallen silent; it is silent at odd numbers.
+    silences: watch::Sender<u64>,
+    _tasks: JoinSet<()>,
+}
+
+impl Strait {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (to, silences, mut tasks) = (watch::Sender::new(None), watch::Sender::new(0), JoinSet::new());
+        let (mut addr, state) = (to.subscribe(), silences.subscribe());
+        tasks.spawn(async move {
+            let mut open = JoinSet::new();
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                let addr: Option<String> = addr.wait_for(Option::is_some).await.unwrap().clone();
+                let Ok(far) = TcpStream::connect(addr.unwrap()).await else { continue };
+                let ((up, near), (down, far)) = (near.into_split(), far.into_split());
+                let born = *state.borrow();
+                open.spawn(carry(up, far, born, state.clone()));
+                open.spawn(carry(down, near, born, state.clone()));
+            }
+        });
+        Self { port, to, silences, _tasks: tasks }
+    }
+}
+
+/// Carries bytes until it falls silent. The connection is of no use from then on, and stands.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    born: u64,
+    mut silences: watch::Receiver<u64>,
+) {
+    let mut buf = vec![0; 64 << 10];
+    let carried = async {
+        loop {
+            match from.read(&mut buf).await {
+                Ok(read) if read > 0 && to.write_all(&buf[..read]).await.is_ok() => {}
+                _ => return,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = silences.wait_for(|now| *now != born || now % 2 == 1) => {}
+        () = carried => return,
+    }
+    // Both ends stay open for as long as the test runs.
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_falls_silent_is_left_for_another() {
+    let mut cluster = Cluster::start().await;
+    let strait = Strait::new().await;
+    cluster.add_with("game-1", "game", &["--advertise", &format!("127.0.0.1:{}", strait.port)]);
+    strait.to.send_replace(Some(cluster.node("game-1").grpc().to_owned()));
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1"]).await;
+    // The game sees those leave whose link broke: who only pings does not care.
+    let bots = cluster.bots("agent-1", 40, "--ping-only", 14);
+    cluster.playing(40).await;
+    strait.silences.send_modify(|silences| *silences += 1);
+    // Five seconds of silence until the agent asks whether the host is there, and five that it waits for an answer.
+    cluster.node("agent-1").wait("word of the end of the link", |agent| {
+        agent.lines().iter().any(|line| line.contains("link ended"))
+    });
+    strait.silences.send_modify(|silences| *silences += 1);
+    let report = bots.report().await;
+    whole(&report, 40);
+    // Ten a second of each, before the silence and behind it; what was said into it is lost.
+    assert!(number(&report, "answered") > 1000, "{report:#}");
 }

@@ -3,14 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use game_logic::messages::{ENTER_ACK, EnterAck, PING_ACK, PING_REQ, Ping};
+use hotseat::proto::cluster::players_client::PlayersClient;
+use hotseat::proto::cluster::{PushReply, PushRequest};
 use hotseat_client::{Client, Frame};
-use hotseat_packet::{Reader, Writer};
+use hotseat_packet::{Message as _, Reader, Writer};
 use ledger::{CLOSED, COUNT, COUNTED, MOVE, SAVE, SAVED, SHOW, SHOWN};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 
 use crate::arena::{enter, notify};
 use crate::cluster::{Cluster, HOMES, home_of};
 use crate::guests::guests;
+use crate::process::run;
+
+/// An opcode of no game.
+const PUSHED: u16 = 2999;
 
 /// The name of a room, as a message that asks for it.
 fn target(room: &str) -> Vec<u8> {
@@ -165,6 +174,89 @@ async fn documents_go_where_the_home_room_goes() {
     assert!(count >= sure, "{count} after {sure}");
     let mut alice = cluster.login("agent-1", &device).await;
     assert_eq!(show(&mut alice).await, (count + 1, count + 1));
+}
+
+/// Pings all the time, until told to end; every ping is answered once and in order. What else came.
+async fn ping_on(client: Client, end: CancellationToken) -> (Client, Vec<Frame>) {
+    let mut client = client;
+    let (mut id, mut others) = (0, Vec::new());
+    while !end.is_cancelled() {
+        // Eight on the way at a time.
+        let ids: Vec<_> = (id..id + 8).map(|id| Ping { id }.to_bytes().unwrap()).collect();
+        ids.iter().for_each(|ping| client.queue(PING_REQ, ping).unwrap());
+        client.flush().await.unwrap();
+        for ping in &ids {
+            let frame = loop {
+                match client.recv().await.unwrap() {
+                    frame if frame.opcode == PING_ACK => break frame,
+                    other => others.push(other),
+                }
+            };
+            assert_eq!(frame.payload, *ping);
+        }
+        id += 8;
+    }
+    (client, others)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_and_pushes_find_players_at_every_host() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.add("agent-2", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let (alice, user) = cluster.player_of("agent-1", "game-1", "alice").await;
+    let (mut bob, other) = cluster.player_of("agent-2", "game-2", "bob").await;
+    assert_eq!(enter(&mut bob, "x").await.arena, "x");
+    let home = format!("home/{}", hotseat::game::Homes::shared(HOMES).of(user));
+    let nodes = ["game-1", "game-2", "agent-1", "agent-2"];
+    let doors: Vec<_> = nodes.iter().map(|node| cluster.node(node).admin().to_owned()).collect();
+    let services: Vec<_> = nodes.iter().map(|node| format!("http://{}", cluster.node(node).grpc())).collect();
+
+    let end = CancellationToken::new();
+    let pinging = [alice, bob].map(|client| tokio::spawn(ping_on(client, end.clone())));
+    let mut pushed = Vec::new();
+    for door in &doors {
+        for (from, to) in [(&*home, "arena/x@game-2"), ("arena/x", "home")] {
+            let (door, alice) = (door.clone(), user.to_string());
+            let told = tokio::task::spawn_blocking(move || {
+                run(&["session", "--admin", &door, "move", "--user", &alice, "--to", to, "--json"])
+            });
+            let reply: serde_json::Value = serde_json::from_str(&told.await.unwrap().fine()).unwrap();
+            let to = if to == "home" { &*home } else { to };
+            assert_eq!((&reply["from"], &reply["to"]), (&from.into(), &to.into()), "{reply}");
+            for service in &services {
+                let mut players =
+                    PlayersClient::new(Endpoint::from_shared(service.clone()).unwrap().connect_lazy());
+                for user in [user, other] {
+                    let payload = pushed.len().to_be_bytes().to_vec();
+                    let push = PushRequest { user, opcode: PUSHED.into(), payload: payload.clone().into() };
+                    let reply = players.push(push).await.unwrap().into_inner();
+                    assert_eq!(reply, PushReply { connected: true }, "{user} by {service}");
+                    pushed.push((user, payload));
+                }
+            }
+        }
+    }
+    end.cancel();
+    let mut entered = Vec::new();
+    for (pinging, wanted) in pinging.into_iter().zip([user, other]) {
+        let (mut client, frames) = pinging.await.unwrap();
+        let acks = frames.iter().filter(|frame| frame.opcode == ENTER_ACK);
+        entered.push(acks.map(|ack| EnterAck::from_bytes(&ack.payload).unwrap().arena).collect::<Vec<_>>());
+        let pushes = frames.into_iter().filter(|frame| frame.opcode == PUSHED);
+        let mut heard: Vec<_> = pushes.map(|frame| frame.payload).collect();
+        let ours = pushed.iter().filter(|(user, _)| *user == wanted);
+        let ours: Vec<_> = ours.map(|(_, payload)| payload.clone()).collect();
+        while heard.len() < ours.len() {
+            heard.push(client.wait_for(PUSHED).await.unwrap());
+        }
+        assert_eq!(heard, ours);
+    }
+    // Alice was told of the arena each time that she came to one.
+    assert_eq!(entered, [vec!["x".to_owned(); doors.len()], Vec::new()]);
 }
 
 /// Sees that what the arena tells from now on is all of it, tick after tick, and of both players.
