@@ -5,6 +5,7 @@ use std::time::Duration;
 use etcd_client::{Client as EtcdClient, GetOptions as EtcdGetOptions};
 use hotseat_client::{Client, ClientError, Login};
 use hotseat_packet::code;
+use serde_json::json;
 
 use crate::arena::ping;
 use crate::cluster::{Cluster, HOMES, home_of, lossless};
@@ -18,6 +19,22 @@ fn said(cluster: &mut Cluster, node: &str, words: &str) -> usize {
 
 async fn put(etcd: &mut EtcdClient, key: &str, value: impl Into<Vec<u8>>) {
     etcd.put(format!("/test/{key}"), value, None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_has_forgotten_everything_costs_nobody_anything() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("game-2", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1", "game-2"]).await;
+    let bots = cluster.bots("agent-1", 60, "--home", 10);
+    cluster.playing(60).await;
+    cluster.etcd.restart_empty().await;
+    cluster.settled(&["game-1", "game-2"]).await;
+    cluster.add("game-3", "game");
+    cluster.settled(&["game-1", "game-2", "game-3"]).await;
+    lossless(&bots.report().await, 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,5 +128,58 @@ async fn what_no_node_has_written_disturbs_nobody() {
         assert_eq!(said(&mut cluster, node, "panicked"), 0, "{:?}", cluster.node(node).lines());
         // The log is not filled with it.
         assert!(cluster.node(node).lines().len() < 100, "{:?}", cluster.node(node).lines());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_there_is_given_nothing() {
+    let mut cluster = Cluster::start().await;
+    cluster.add("game-1", "game");
+    cluster.add("agent-1", "agent");
+    cluster.settled(&["game-1"]).await;
+    let bots = cluster.bots("agent-1", 20, "--home", 4);
+    // Half of the rooms are to be its own.
+    let ghost = json!({
+        "id": "ghost", "roles": ["game"], "grpc": "127.0.0.1:1", "admin": "127.0.0.1:1", "listen": null,
+        "version": "0", "link": 1, "started_ms": 0, "draining": false, "sessions": 0, "rooms": 0, "players": 0,
+        "plugins": {},
+    });
+    put(&mut cluster.etcd.client().await, "nodes/ghost", ghost.to_string()).await;
+    lossless(&bots.report().await, 20);
+    cluster.settled(&["game-1"]).await;
+    let told = said(&mut cluster, "game-1", "not handed over");
+    // Why is told, and not of each room at each look.
+    assert!((1..30).contains(&told), "{told} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_with_another_secret_gets_to_no_host() {
+    let mut cluster = Cluster::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = |name: &str, letter: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, letter.repeat(40)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (right, wrong) = (secret("right", "r"), secret("wrong", "w"));
+    cluster.add_with("game-1", "game", &["--peer-token-file", &right]);
+    cluster.add_with("agent-1", "agent", &["--peer-token-file", &right]);
+    cluster.add_with("agent-2", "agent", &["--peer-token-file", &wrong]);
+    cluster.settled(&["game-1"]).await;
+    let mut stranger = Client::connect(cluster.agent("agent-2")).await.unwrap().with_timeout(PATIENCE);
+    let refused = stranger.login(&Login::device("stranger")).await;
+    assert!(matches!(refused, Err(ClientError::Refused { code: code::BUSY, .. })), "{refused:?}");
+    ping(&mut cluster.login("agent-1", "friend").await, 1).await;
+    // The agent has asked a hundred times, and told why it got nowhere, now and then.
+    let lines = cluster.node("agent-2").lines();
+    let told = lines.iter().filter(|line| line.contains("not this cluster's")).count();
+    assert!((1..10).contains(&told), "{told} times: {lines:?}");
+    for node in ["game-1", "agent-1", "agent-2"] {
+        let lines = cluster.node(node).lines();
+        assert!(
+            lines.iter().all(|line| !line.contains("wwwwwwww") && !line.contains("rrrrrrrr")),
+            "{lines:?}"
+        );
+        assert!(lines.len() < 100, "{lines:?}");
     }
 }
