@@ -206,7 +206,7 @@ pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
         let view = view.borrow();
         let at_home = |home: u32| {
             let entry = view.entries.get(&format!("rooms/home/{home}"))?;
-            (entry.value == rendezvous(home, hosts.iter().copied())?.as_bytes()).then_some(())
+            (entry.value == rendezvous(home.to_be_bytes(), hosts.iter().copied())?.as_bytes()).then_some(())
         };
         (0..HOMES).try_for_each(at_home)
     })

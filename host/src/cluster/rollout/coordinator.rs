@@ -167,7 +167,10 @@ impl Inner {
         let mut table = self.table.clone();
         let deadline = Instant::now() + READY;
         loop {
-            if table.is_fresh() && is_proposed(&table, rollout) {
+            // One look at the record: between two it may come to be proposed.
+            let record = table.record().filter(|_| table.is_fresh());
+            let next = record.as_ref().and_then(|record| record.next.as_ref());
+            if next.is_some_and(|next| next.rollout == rollout) {
                 let nodes = table.nodes();
                 let of = |node: &str| nodes.get(node).filter(|status| status.rollout == rollout);
                 let waiting: Vec<_> = nodes
@@ -186,8 +189,9 @@ impl Inner {
                 if Instant::now() >= deadline {
                     return Err(format!("not ready within {READY:?}: {}", waiting.join(", ")));
                 }
-            } else if table.is_fresh() && has_ended(&table, rollout) {
-                return Err("it was withdrawn by another node".into());
+            } else if let Some(record) = record.filter(|record| record.generation >= rollout) {
+                let why = record.failure(rollout).map(|failed| failed.reason.clone());
+                return Err(why.unwrap_or_else(|| "it was withdrawn by another node".into()));
             } else if Instant::now() >= deadline {
                 return Err(format!("etcd was away for {READY:?}"));
             }
@@ -264,16 +268,6 @@ fn runs(record: &Record, digest: Digest) -> bool {
 
 fn busy(next: &Next) -> RolloutError {
     RolloutError::Busy { label: next.release.label.clone(), coordinator: next.coordinator.clone() }
-}
-
-fn is_proposed(table: &Table, rollout: u64) -> bool {
-    let next = table.record().and_then(|record| record.next);
-    next.is_some_and(|next| next.rollout == rollout)
-}
-
-/// Whether the record has been seen since the rollout was proposed, and the proposal is not in it.
-fn has_ended(table: &Table, rollout: u64) -> bool {
-    table.record().is_some_and(|record| record.generation >= rollout)
 }
 
 async fn wait(table: &mut Table) {
