@@ -220,6 +220,7 @@ impl Agent {
         let refused = Arc::clone(&self.refused);
         let wish = Wish { room: (!room.is_empty()).then_some(room), node: None, backlog, login, again };
         let (rooms, line) = (self.terminal.rooms.clone(), Arc::clone(&self.line));
+        remote.asking();
         tokio::spawn(async move {
             match rooms.attach(player, wish).await {
                 Ok(uplink) => {
@@ -227,6 +228,7 @@ impl Agent {
                     remote.seated(uplink, login);
                 }
                 Err(error) => {
+                    remote.refused();
                     refused.lock().unwrap_or_else(PoisonError::into_inner).push((number, attempt));
                     let (why, text) = refusal(error);
                     let what = Some(Told::Refused(Refused { why: why.into(), text }));

@@ -3,6 +3,8 @@
 //! Players are fenced off as for any move, but the guest does not hear of it: it is to find them where it goes. If the
 //! other host does not take the room, it goes on here as if nothing had happened.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +15,7 @@ use super::seats::{Here, Target};
 use super::{Departure, Room};
 use crate::actor::Reply;
 use crate::journal::Past;
-use crate::link::{Frames, LeaveReason, Player, Signal, Up, Uplink};
+use crate::link::{Frames, LeaveReason, Player, Signal, Up, UserId};
 use crate::plugin::Input;
 
 /// How long the sessions may take to fence off. Those that do not are sent along with what has come from them.
@@ -63,7 +65,8 @@ pub(in crate::game) struct Gone {
 #[derive(Default)]
 struct Aboard {
     fenced: Vec<(Player, Vec<Frames>)>,
-    came: Vec<(Player, Vec<Frames>)>,
+    /// Those among them whom the guest has never seen, with their documents.
+    came: HashMap<u64, Option<(u64, Arc<[u8]>)>>,
 }
 
 impl Room {
@@ -140,10 +143,20 @@ impl Room {
         for user in self.seats.users() {
             self.seats.start_move(user, own.clone());
         }
+        self.collect(mailbox, &own, &mut aboard).await;
+        aboard
+    }
+
+    /// Takes in what players send until all of them have stopped.
+    async fn collect(&mut self, mailbox: &mut mpsc::Receiver<Up>, own: &Target, aboard: &mut Aboard) {
+        // Whoever is on the way in already is to stop, too.
+        while let Ok(up) = mailbox.try_recv() {
+            self.take_aboard(up, own, aboard);
+        }
         let deadline = Instant::now() + FENCING;
         while self.seats.any_moving() {
             match timeout_at(deadline, mailbox.recv()).await {
-                Ok(Some(up)) => self.take_aboard(up, &own, &mut aboard),
+                Ok(Some(up)) => self.take_aboard(up, own, aboard),
                 Ok(None) => break,
                 Err(_) => {
                     warn!(room = %self.name, "players have not stopped in time for their room to move");
@@ -153,14 +166,13 @@ impl Room {
         }
         let now_ms = self.now();
         for (player, to, backlog) in self.seats.take_all_moving() {
-            if to == own {
+            if to == *own {
                 aboard.fenced.push((player, backlog));
             } else {
                 self.registry.clone().forward(player, to, backlog, None, &self.name);
             }
         }
         self.settle(now_ms);
-        aboard
     }
 
     fn take_aboard(&mut self, up: Up, own: &Target, aboard: &mut Aboard) {
@@ -178,7 +190,20 @@ impl Room {
                 None => {}
             },
             Up::Leave { user, session, reason } => self.left_aboard(user.0, session, reason, own, aboard),
-            Up::Join { player, backlog, .. } => aboard.came.push((player, backlog)),
+            Up::Join { player, backlog, profile, .. } => {
+                // It stops like the others, or what it sends until it hears that the room has gone would be lost.
+                let (user, session) = (player.user.0, player.session);
+                if player.outbox.is_shut() && self.seats.holds(user) {
+                    return;
+                }
+                aboard.came.insert(user, profile);
+                self.seats.insert(player);
+                self.seats.start_move(user, own.clone());
+                for frames in backlog {
+                    let user = UserId(user);
+                    self.take_aboard(Up::Frames { user, session, frames }, own, aboard);
+                }
+            }
         }
     }
 
@@ -204,8 +229,9 @@ impl Room {
                 None => None,
             },
         };
-        aboard.came.retain(|(player, _)| player.user.0 != user || player.session != session);
-        if let Some(backlog) = backlog {
+        if let Some(backlog) = backlog
+            && aboard.came.remove(&user).is_none()
+        {
             let now_ms = self.now();
             for frames in &backlog {
                 for (op, payload) in frames.iter() {
@@ -221,9 +247,14 @@ impl Room {
 
     /// The room has gone; its players follow it.
     async fn depart(&mut self, aboard: Aboard, gone: &Gone, mailbox: &mut mpsc::Receiver<Up>) {
-        let Aboard { fenced, came } = aboard;
-        debug!(room = %self.name, players = fenced.len(), "room has gone to another host");
-        for (player, backlog) in fenced.into_iter().chain(came) {
+        debug!(room = %self.name, players = aboard.fenced.len(), "room has gone to another host");
+        for (player, backlog) in aboard.fenced {
+            self.registry.release(&player, gone.clone(), backlog, true);
+        }
+        // Those who came while its owner was changed.
+        let (mut late, own) = (Aboard::default(), Target::Room(self.name.to_string()));
+        self.collect(mailbox, &own, &mut late).await;
+        for (player, backlog) in late.fenced {
             self.registry.release(&player, gone.clone(), backlog, true);
         }
         mailbox.close();
@@ -246,18 +277,19 @@ impl Room {
         for (player, backlog) in aboard.fenced.drain(..) {
             let (user, session) = (player.user.0, player.session);
             let Some(uplink) = self.registry.uplink(&self.name, user) else { return };
-            let outbox = std::sync::Arc::clone(&player.outbox);
-            self.seats.insert(player);
-            for frames in &backlog {
-                self.on_frames(now_ms, user, session, frames);
+            let outbox = Arc::clone(&player.outbox);
+            if let Some(profile) = aboard.came.remove(&user) {
+                self.on_join(now_ms, player, &backlog, profile, true);
+            } else {
+                self.seats.insert(player);
+                for frames in &backlog {
+                    self.on_frames(now_ms, user, session, frames);
+                }
             }
-            let heard = outbox.signal(Signal::Moved(Uplink { ..uplink }));
+            let heard = outbox.signal(Signal::Moved(uplink));
             if !heard {
                 self.on_leave(now_ms, user, session, LeaveReason::Lost);
             }
-        }
-        for (player, backlog) in aboard.came.drain(..) {
-            self.on_join(now_ms, player, &backlog, None, true);
         }
         self.write_out();
     }

@@ -40,6 +40,9 @@ struct State {
     paused: bool,
     /// Between `Moving` and `Moved`.
     moving: bool,
+    /// A seat is asked for: what the room says of it waits until the agent has been told of it.
+    asking: bool,
+    early: Vec<Signal>,
 }
 
 impl Remote {
@@ -81,13 +84,32 @@ impl Remote {
         self.line.tell(Down { sessions: vec![self.number], what: Some(what) }).is_ok()
     }
 
+    /// A seat is asked for.
+    pub fn asking(&self) {
+        let mut state = self.lock();
+        state.asking = true;
+        state.early.clear();
+    }
+
+    /// There is none.
+    pub fn refused(&self) {
+        let mut state = self.lock();
+        state.asking = false;
+        state.early.clear();
+    }
+
     /// The player has sat down; frames go there from now on.
-    pub fn seated(&self, uplink: Uplink, login: u64) {
+    pub fn seated(self: &Arc<Self>, uplink: Uplink, login: u64) {
         let mut state = self.lock();
         state.login = login;
         let room = uplink.room.to_string();
         state.uplink = Some(uplink);
         self.tell(What::Seated(Seated { room, login }));
+        state.asking = false;
+        // A room may move a player on before whoever asked for the seat knows of it.
+        for signal in std::mem::take(&mut state.early) {
+            self.heed(&mut state, signal);
+        }
     }
 
     pub(super) fn signal_after(self: &Arc<Self>, signal: Signal, first: impl FnOnce()) -> bool {
@@ -96,6 +118,14 @@ impl Remote {
         if self.is_shut() {
             return false;
         }
+        if state.asking && !matches!(signal, Signal::Close(_)) {
+            state.early.push(signal);
+            return true;
+        }
+        self.heed(&mut state, signal)
+    }
+
+    fn heed(self: &Arc<Self>, state: &mut State, signal: Signal) -> bool {
         match signal {
             Signal::Moving => {
                 state.moving = true;
@@ -108,7 +138,7 @@ impl Remote {
                 let (room, login) = (uplink.room.to_string(), state.login);
                 state.uplink = Some(uplink);
                 if !state.held.is_empty() {
-                    self.drain(&mut state);
+                    self.drain(state);
                 }
                 self.tell(What::Moved(Seated { room, login }))
             }
