@@ -76,17 +76,27 @@ impl Cluster {
                 since = Instant::now();
             }
         };
-        let since = tokio::time::timeout(PATIENCE, settled).await.context("home rooms find no hosts")??;
+        let settled = tokio::time::timeout(PATIENCE, settled).await;
+        let stand = || {
+            let (view, rooms) = (view.borrow(), rooms(&view.borrow()));
+            format!("home rooms not settled on {hosts:?}: fresh {}, {rooms:?}", view.fresh)
+        };
+        let since = settled.with_context(stand)??;
         discovery.close().await;
         Ok(since)
     }
 
     fn is_settled(&self, view: &View, hosts: &[&str]) -> bool {
-        let mut rooms = BTreeMap::<&[u8], usize>::new();
-        for entry in view.entries.values() {
-            *rooms.entry(&entry.value).or_default() += 1;
-        }
-        let all = rooms.values().sum::<usize>() == self.home_rooms;
-        all && rooms.keys().copied().eq(hosts.iter().map(|host| host.as_bytes()))
+        let rooms = rooms(view);
+        rooms.values().sum::<usize>() == self.home_rooms && rooms.keys().eq(hosts)
     }
+}
+
+/// How many home rooms each host has claimed.
+fn rooms(view: &View) -> BTreeMap<String, usize> {
+    let mut rooms = BTreeMap::new();
+    for entry in view.entries.values() {
+        *rooms.entry(String::from_utf8_lossy(&entry.value).into_owned()).or_default() += 1;
+    }
+    rooms
 }
