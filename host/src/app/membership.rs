@@ -1,6 +1,6 @@
 //! Membership: what makes a node one of a cluster, or keeps it by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -277,6 +277,7 @@ impl Membership {
             registry: Arc::clone(registry),
             pasts,
             estates: config.shared_dir.as_ref().map(|dir| Estates::new(dir, &self.node)),
+            refusing: HashMap::new(),
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),

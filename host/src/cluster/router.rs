@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::metrics::ClusterMetrics;
 use super::placement::Placement;
-use super::trunk::{Trunk, local_name};
+use super::trunk::{Told, Trunk, local_name};
 use crate::game::Homes;
 use crate::link::{Ask, Attach, AttachError, Link, Player, SessionId, Uplink, UserId, Wish};
 use crate::peer::Dialer;
@@ -33,6 +33,8 @@ pub struct Router {
     trunks: Mutex<HashMap<String, Arc<Trunk>>>,
     /// Sessions that do not sit at the host of their users' home rooms.
     away: Mutex<HashMap<SessionId, Away>>,
+    /// Hosts that take no links from this node, and when that was told last.
+    told: Arc<Told>,
     metrics: ClusterMetrics,
     tasks: TaskTracker,
 }
@@ -67,7 +69,8 @@ impl Router {
     pub fn new(parts: RouterParts) -> Arc<Self> {
         let RouterParts { node, homes, local, placement, dialer, metrics } = parts;
         let (trunks, away, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
-        Arc::new(Self { node, homes, local, placement, dialer, trunks, away, metrics, tasks })
+        let told = Arc::default();
+        Arc::new(Self { node, homes, local, placement, dialer, trunks, away, told, metrics, tasks })
     }
 
     /// Answers the agent until its end of the link is gone.
@@ -107,9 +110,14 @@ impl Router {
     /// Ends links to hosts that are gone, and to those that are empty. A frozen one would not end them itself.
     fn prune(&self, placement: &Placement) {
         if placement.is_fresh() {
+            let claims = placement.claims();
+            // An etcd that has forgotten everything knows no nodes either, and they are all there.
+            let placed = claims.len() == self.homes as usize;
             for (node, trunk) in &*self.trunks() {
+                let owns = || claims.values().any(|(owner, _)| owner == node);
                 match placement.node(node) {
-                    None => trunk.close(),
+                    None if placed && !owns() => trunk.close(),
+                    None => {}
                     Some(info) if info.draining => trunk.leave(),
                     Some(_) => trunk.stay(),
                 }
@@ -252,7 +260,8 @@ impl Router {
                 let channel = self.dialer.open(&addr).map_err(|_| unreachable())?;
                 let mut trunks = self.trunks();
                 trunks.retain(|_, trunk| trunk.is_open());
-                let open = || Trunk::open(node.into(), &self.node, channel, self.metrics.clone());
+                let told = Arc::clone(&self.told);
+                let open = || Trunk::open(node.into(), &self.node, channel, self.metrics.clone(), told);
                 Ok(Arc::clone(trunks.entry(node.to_owned()).or_insert_with(open)))
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
@@ -46,6 +46,8 @@ pub struct Steward {
     pub estates: Option<Estates>,
     /// Brings rooms to other hosts.
     pub courier: Courier,
+    /// Hosts that have not taken a room a moment ago.
+    pub refusing: HashMap<String, Instant>,
     /// Counters.
     pub metrics: ClusterMetrics,
     /// Set once this node is to be empty.
@@ -53,6 +55,9 @@ pub struct Steward {
     /// How this node stands towards the cluster's version of the game.
     pub standing: watch::Receiver<Standing>,
 }
+
+/// How long a host that has not taken a room is given none.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// What became of a claim.
 enum Claim {
@@ -170,7 +175,11 @@ impl Steward {
             // Where a room is, a version on probation can be taken back from it to the state that it was handed.
             return;
         }
+        self.refusing.retain(|_, since| since.elapsed() < REFUSED);
         for (home, host) in leaving {
+            if self.refusing.contains_key(&host) {
+                continue;
+            }
             if !self.homes().gate().is_open() {
                 return;
             }
@@ -217,7 +226,7 @@ impl Steward {
         }
     }
 
-    async fn hand_over(&self, home: u32, host: &str) {
+    async fn hand_over(&mut self, home: u32, host: &str) {
         let Some(to) = self.placement.node(host) else { return };
         let Some(revision) = self.homes().claims().get(&home).copied() else { return };
         match self.courier.hand_over(&self.registry, home, revision, &to).await {
@@ -225,7 +234,11 @@ impl Steward {
                 self.metrics.handed_over.inc();
                 debug!(home, to = host, "home room handed over");
             }
-            Err(why) => warn!(home, to = host, %why, "home room not handed over, it stays here"),
+            Err(why) => {
+                // The next room would fare no better.
+                self.refusing.insert(host.to_owned(), Instant::now());
+                warn!(home, to = host, %why, "home room not handed over, it stays here");
+            }
         }
     }
 

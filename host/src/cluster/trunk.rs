@@ -4,6 +4,7 @@
 //! message; one task takes what comes back and gives it to the sessions' outboxes.
 
 mod pump;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use self::pump::Pump;
+pub(super) use self::told::Told;
 use super::LINK_VERSION;
 use super::metrics::ClusterMetrics;
 use crate::actor::Raw;
@@ -95,6 +97,7 @@ impl Trunk {
         own: &str,
         channel: PeerChannel,
         metrics: ClusterMetrics,
+        told: Arc<Told>,
     ) -> Arc<Self> {
         let (ups, queue) = mpsc::channel(QUEUE);
         let trunk = Arc::new(Self {
@@ -107,7 +110,7 @@ impl Trunk {
         });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
         let (drained, pump_ended) = oneshot::channel();
-        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended };
+        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended, told };
         let pump = Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics, drained);
         tokio::spawn(reader.run(channel, pump));
         trunk
@@ -201,6 +204,7 @@ struct Reader {
     trunk: Arc<Trunk>,
     metrics: ClusterMetrics,
     pump_ended: oneshot::Receiver<()>,
+    told: Arc<Told>,
 }
 
 impl Reader {
@@ -220,7 +224,10 @@ impl Reader {
                 self.metrics.links.dec();
                 why
             }
-            Err(status) => status.message().to_owned(),
+            Err(status) => {
+                self.told.tell(&self.trunk.node, &status);
+                status.message().to_owned()
+            }
         };
         lock(&self.trunk.sessions).ended = true;
         // The transport drops the stream once it knows; where it does not, what waits in there is lost.

@@ -68,6 +68,9 @@ pub enum Conflict {
     Unreadable(String),
 }
 
+/// A document with its user and version.
+type Owned = (u64, u64, Arc<[u8]>);
+
 /// A document and its version, if there is one.
 type Found = Option<(u64, Arc<[u8]>)>;
 
@@ -152,7 +155,7 @@ impl Profiles {
     }
 
     /// All documents of the users that `of` picks: user, version, document. Blocks: reads the whole store.
-    pub fn find(&self, of: impl Fn(u64) -> bool) -> Vec<(u64, u64, Arc<[u8]>)> {
+    pub fn find(&self, of: impl Fn(u64) -> bool) -> Vec<Owned> {
         let mut found: BTreeMap<u64, (u64, Arc<[u8]>)> = BTreeMap::new();
         if let Err(why) = read_all(&self.shared.database, &of, &mut found) {
             error!(error = %why, "profiles unreadable");
@@ -169,7 +172,7 @@ impl Profiles {
     ///
     /// # Errors
     /// If the store cannot be read, or is in use.
-    pub fn left_in(dir: &Path, of: impl Fn(u64) -> bool) -> Result<Vec<(u64, u64, Arc<[u8]>)>, ProfileError> {
+    pub fn left_in(dir: &Path, of: impl Fn(u64) -> bool) -> Result<Vec<Owned>, ProfileError> {
         let path = dir.join(FILE);
         if !path.exists() {
             return Ok(Vec::new());

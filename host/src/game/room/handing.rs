@@ -61,12 +61,15 @@ pub(in crate::game) struct Gone {
     pub(in crate::game) node: Option<String>,
 }
 
+/// A document and its version, if there is one.
+type Profile = Option<(u64, Arc<[u8]>)>;
+
 /// Players and whoever has come meanwhile.
 #[derive(Default)]
 struct Aboard {
     fenced: Vec<(Player, Vec<Frames>)>,
     /// Those among them whom the guest has never seen, with their documents.
-    came: HashMap<u64, Option<(u64, Arc<[u8]>)>>,
+    came: HashMap<u64, Profile>,
 }
 
 impl Room {
