@@ -45,12 +45,12 @@ struct Garble {
 }
 
 /// Opens a link as an agent does and says this first. What the host answers, and a way to say more.
-async fn open<T: Message + 'static>(
+async fn open<T>(
     channel: &Channel,
     first: Option<T>,
 ) -> Result<(mpsc::Sender<T>, Streaming<DownBatch>), Status>
 where
-    T: Default,
+    T: Message + Default + 'static,
 {
     let (ups, queue) = mpsc::channel(16);
     let ups = match first {
