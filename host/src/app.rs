@@ -337,7 +337,7 @@ impl App {
         &self.addrs
     }
 
-    /// Puts an artefact live; see [`Deployer::deploy`].
+    /// Puts an artefact live, as an operator does.
     ///
     /// # Errors
     /// See [`DeployError`].

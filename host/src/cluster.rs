@@ -1,7 +1,7 @@
 //! Cluster: what makes several nodes one host.
 //!
 //! [`node`] says who is there, [`placement`] who has which home room, [`router`] brings an agent's sessions to the
-//! host that has their room: through the queues of [`crate::link`] in this process, through a [`trunk`] to another
+//! host that has their room: through the queues of [`crate::link`] in this process, through a trunk to another
 //! one, where a [`terminal`] does what sessions do here. [`stream`] does so for the agents of the original. [`players`] brings to
 //! players what others than their rooms have for them.
 

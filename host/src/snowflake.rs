@@ -1,6 +1,6 @@
 //! Snowflake: ids that no two callers share, and sequences that count 1, 2, 3.
 //!
-//! [`Generator`] makes the ids of one machine number, [`machine`] claims that number in the cluster and keeps the mark
+//! [`Generator`] makes the ids of one machine number, `machine` claims that number in the cluster and keeps the mark
 //! that makes a restart safe (`docs/adr/0015-snowflake.md`), [`Ids`] is what callers draw from, [`Sequences`] count, and
 //! [`SnowflakeService`] answers for both. It knows discovery and the protocol, nothing else of the node.
 
