@@ -168,6 +168,8 @@ impl Follower {
         }
         let (rollout, why) = (record.rollout, self.blame(&fault.why));
         self.say(rollout, NodeStep::Refused, &fault.why);
+        // What is seen of the record may be old for a moment: this node does not run that version again by itself meanwhile.
+        self.retry = Some((rollout, Instant::now() + RETRY.0, RETRY.0));
         match self.table.change(|record| record?.taken_back(rollout, &why, true, now_ms())).await {
             Ok(true) => {
                 warn!(plugin = self.inner.deployer.name(), rollout, why, "version taken back everywhere");
