@@ -18,7 +18,7 @@ mod seat;
 pub use frames::{Frames, FramesBuilder, TornFrames};
 pub use line::{Cut, Line};
 pub use outbox::{Broadcast, Outbox, Push, Remote, Taken};
-pub use seat::{Attaching, Blocked, Gone, Seat, Unheard, unseat};
+pub use seat::{Attaching, Blocked, EARLY_MAX, Early, Gone, Heeded, Seat, Unheard, unseat};
 
 /// A player's account. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

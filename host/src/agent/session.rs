@@ -25,7 +25,7 @@ use super::ending::{End, farewell};
 use super::input::{Input, SCRATCH};
 use super::roster::Entry;
 use crate::link::{
-    AttachError, Attaching, Blocked, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId, unseat,
+    AttachError, Attaching, Blocked, Early, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId, unseat,
 };
 
 /// Events handled in one poll before other tasks get their turn.
@@ -78,7 +78,7 @@ pub(super) struct Session {
     /// A new seat is asked for; the present one takes nothing meanwhile.
     attaching: Option<Attaching>,
     /// What the next seat's room has said before this session knows of the seat, in order.
-    early: Vec<Signal>,
+    early: Early,
     accepted: Instant,
     /// The one timer: armed for the nearest deadline as known when it last fired, never per frame.
     timer: Pin<Box<Sleep>>,
@@ -109,7 +109,7 @@ impl Session {
             stuck: None,
             seat: None,
             attaching: None,
-            early: Vec::new(),
+            early: Early::default(),
             accepted: now,
             timer,
             turns: 0,
@@ -343,7 +343,7 @@ impl Session {
             // What the room said before, and where the player sits by now. How it ends is decided.
             let _ = self.take();
         }
-        for signal in std::mem::take(&mut self.early).into_iter().chain(self.outbox.shut()) {
+        for signal in self.early.take().into_iter().chain(self.outbox.shut()) {
             if let (Signal::Moved(uplink), Some(seat)) = (signal, &mut self.seat) {
                 seat.moved(uplink);
             }

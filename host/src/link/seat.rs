@@ -10,7 +10,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::time::{Instant, timeout};
 
-use super::{AttachError, Frames, LeaveReason, SessionId, Up, Uplink, UserId};
+use super::{AttachError, Close, Frames, LeaveReason, Released, SessionId, Signal, Up, Uplink, UserId, Wish};
 
 /// How long the room gets to take what is left when its session ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +52,53 @@ pub struct Gone;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unheard;
 
+/// What a session has to do about a [`Signal`], besides what its seat has done.
+#[derive(Debug)]
+pub enum Heeded {
+    /// Nothing.
+    Done,
+    /// The player sits in another room now, and is heard again.
+    Moved,
+    /// Ask for another seat; this one takes nothing any more.
+    Ask(Wish),
+    /// End.
+    Close(Close),
+    /// End: there are more than [`EARLY_MAX`] words about a seat that the session does not have yet.
+    Flooded,
+}
+
+/// Words of a room that may wait for the seat there: a move takes two, and a room asks for a pause now and then.
+pub const EARLY_MAX: usize = 64;
+
+/// What is said of a seat before the session that asks for it knows of it, in order. A room may move a player on as soon
+/// as it sits there; without this the fence would be forgotten with the seat before.
+#[derive(Debug, Default)]
+pub struct Early {
+    signals: Vec<Signal>,
+}
+
+impl Early {
+    /// Does what the game side says of `seat`, or keeps it while another one is being asked for (`asking`).
+    pub fn heed(&mut self, signal: Signal, asking: bool, seat: Option<&mut Seat>, now: Instant) -> Heeded {
+        match (signal, seat) {
+            (Signal::Close(close), _) => Heeded::Close(close),
+            (_, _) if asking && self.signals.len() == EARLY_MAX => Heeded::Flooded,
+            (signal, _) if asking => {
+                self.signals.push(signal);
+                Heeded::Done
+            }
+            (signal, Some(seat)) => seat.heed(signal, now),
+            // Only a seated player can be moved.
+            (_, None) => Heeded::Done,
+        }
+    }
+
+    /// What was kept.
+    pub fn take(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.signals)
+    }
+}
+
 /// Why nothing goes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocked {
@@ -86,11 +133,6 @@ impl Seat {
     /// Whose it is.
     pub fn user(&self) -> UserId {
         self.user
-    }
-
-    /// The number of the user's login.
-    pub fn login(&self) -> u64 {
-        self.uplink.login
     }
 
     /// Why the socket must not be read, if so, and since when.
@@ -132,16 +174,41 @@ impl Seat {
         }
     }
 
+    fn heed(&mut self, signal: Signal, now: Instant) -> Heeded {
+        match signal {
+            Signal::Moving => self.moving(now),
+            Signal::Moved(uplink) => {
+                self.moved(uplink);
+                return Heeded::Moved;
+            }
+            // The next room is on another host.
+            Signal::Released(Released { room, node, backlog, login, again }) => {
+                self.lost(now);
+                return Heeded::Ask(Wish { room, node, backlog, login, again });
+            }
+            // The host cannot be reached any more; the room may have another one by now.
+            Signal::Lost(backlog) => {
+                self.lost(now);
+                let (room, login) = (Some(self.room().to_owned()), self.uplink.login);
+                return Heeded::Ask(Wish { room, node: None, backlog, login, again: true });
+            }
+            Signal::Pause => self.pause(now),
+            Signal::Resume => self.resume(),
+            Signal::Close(close) => return Heeded::Close(close),
+        }
+        Heeded::Done
+    }
+
     /// The player is about to be moved: what is held and then the fence go to the present room, the rest
     /// waits.
-    pub fn moving(&mut self, now: Instant) {
+    fn moving(&mut self, now: Instant) {
         self.moving = true;
         self.fence = true;
         self.blocked = Some(now);
     }
 
     /// The room is not there any more, nor is its host: what is held waits for the next one.
-    pub fn lost(&mut self, now: Instant) {
+    fn lost(&mut self, now: Instant) {
         self.moving = true;
         self.fence = false;
         self.orphaned = true;
@@ -150,13 +217,13 @@ impl Seat {
     }
 
     /// The room does not keep up.
-    pub fn pause(&mut self, now: Instant) {
+    fn pause(&mut self, now: Instant) {
         self.paused = true;
         self.blocked.get_or_insert(now);
     }
 
     /// It does again.
-    pub fn resume(&mut self) {
+    fn resume(&mut self) {
         self.paused = false;
         if self.held.is_none() && !self.moving {
             self.blocked = None;
@@ -247,5 +314,54 @@ pub async fn unseat(seat: Attaching, user: UserId, session: SessionId) {
     if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
         // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
         let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn seat() -> (Seat, mpsc::Receiver<Up>) {
+        let (mailbox, queue) = mpsc::channel(4);
+        let uplink = Uplink { room: "home/1".into(), mailbox, login: 7 };
+        (Seat::new(UserId(1), SessionId::next(), uplink), queue)
+    }
+
+    #[test]
+    fn what_is_said_of_a_seat_waits_for_it() {
+        let now = Instant::now();
+        let mut early = Early::default();
+        assert!(matches!(early.heed(Signal::Moving, true, None, now), Heeded::Done));
+        let (mut seat, _queue) = seat();
+        let kept = early.take();
+        assert!(matches!(kept[..], [Signal::Moving]));
+        for signal in kept {
+            assert!(matches!(early.heed(signal, false, Some(&mut seat), now), Heeded::Done));
+        }
+        assert!(matches!(seat.blocked(), Some(Blocked::Moving(_))));
+        assert!(early.take().is_empty());
+    }
+
+    #[test]
+    fn words_of_a_room_to_come_are_bounded() {
+        let now = Instant::now();
+        let mut early = Early::default();
+        for _ in 0..EARLY_MAX {
+            assert!(matches!(early.heed(Signal::Pause, true, None, now), Heeded::Done));
+        }
+        assert!(matches!(early.heed(Signal::Pause, true, None, now), Heeded::Flooded));
+    }
+
+    #[test]
+    fn a_seat_that_is_lost_asks_for_the_room_again_with_what_was_not_sent() {
+        let (mut seat, _queue) = seat();
+        let lost = Signal::Lost(vec![Frames::default()]);
+        let heeded = Early::default().heed(lost, false, Some(&mut seat), Instant::now());
+        let Heeded::Ask(wish) = heeded else { panic!("{heeded:?}") };
+        assert_eq!((wish.room.as_deref(), wish.login, wish.again), (Some("home/1"), 7, true));
+        assert_eq!(wish.backlog.len(), 1);
+        assert!(seat.blocked().is_some());
     }
 }

@@ -9,11 +9,8 @@ use tracing::debug;
 use super::{Session, Step};
 use crate::agent::ending::End;
 use crate::link::{
-    AttachError, Attaching, Frames, Player, Released, Seat, Signal, Uplink, UserId, Wish, unseat,
+    AttachError, Attaching, EARLY_MAX, Heeded, Player, Seat, Signal, Uplink, UserId, Wish, unseat,
 };
-
-/// Words of a room that may wait for the seat there: a move takes two, and a room asks for a pause now and then.
-const EARLY_MAX: usize = 64;
 
 impl Session {
     /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
@@ -50,52 +47,24 @@ impl Session {
         Box::pin(async move { link.attach(player, wish).await })
     }
 
-    /// The next room is on another host.
-    pub(super) fn released(&mut self, released: Released) {
-        let Released { room, node, backlog, login, again } = released;
-        self.attach_again(Wish { room, node, backlog, login, again });
-    }
-
-    /// The host the player sat at cannot be reached any more; the room may have another one by now.
-    pub(super) fn lost(&mut self, backlog: Vec<Frames>) {
-        let Some(seat) = &self.seat else { return };
-        let (room, login) = (Some(seat.room().to_owned()), seat.login());
-        self.attach_again(Wish { room, node: None, backlog, login, again: true });
-    }
-
     fn attach_again(&mut self, wish: Wish) {
-        let Some(seat) = &mut self.seat else { return };
-        seat.lost(Instant::now());
-        let user = seat.user();
+        let Some(user) = self.seat.as_ref().map(Seat::user) else { return };
         debug!(session = %self.id, %user, room = wish.room, "looking for another seat");
         if let Some(older) = self.attaching.replace(self.ask(user, wish)) {
             self.shared.tasks.spawn(unseat(older, user, self.id));
         }
     }
 
-    /// Does what the game side says. A room may move a player on before the session has heard that it sits there; what is
-    /// said of the seat waits until then, or the fence would be forgotten with the seat before.
+    /// Does what the game side says.
     pub(super) fn heed(&mut self, signal: Signal) -> Step {
-        if self.attaching.is_some() && !matches!(signal, Signal::Close(_)) {
-            if self.early.len() == EARLY_MAX {
+        match self.early.heed(signal, self.attaching.is_some(), self.seat.as_mut(), Instant::now()) {
+            Heeded::Done => {}
+            Heeded::Moved => self.input.heard_now(),
+            Heeded::Ask(wish) => self.attach_again(wish),
+            Heeded::Close(close) => return Step::End(End::told(close)),
+            Heeded::Flooded => {
                 return Step::End(End::no_room(format!("more than {EARLY_MAX} words of a room to come")));
             }
-            self.early.push(signal);
-            return Step::On;
-        }
-        match (signal, &mut self.seat) {
-            (Signal::Close(close), _) => return Step::End(End::told(close)),
-            (Signal::Moving, Some(seat)) => seat.moving(Instant::now()),
-            (Signal::Moved(uplink), Some(seat)) => {
-                seat.moved(uplink);
-                self.input.heard_now();
-            }
-            (Signal::Released(released), Some(_)) => self.released(released),
-            (Signal::Lost(unsent), Some(_)) => self.lost(unsent),
-            (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
-            (Signal::Resume, Some(seat)) => seat.resume(),
-            // Only a seated player can be moved.
-            (_, None) => {}
         }
         Step::On
     }
@@ -108,7 +77,7 @@ impl Session {
                 seat.moved(uplink);
                 self.input.heard_now();
                 // What the new room has said already.
-                for signal in std::mem::take(&mut self.early) {
+                for signal in self.early.take() {
                     if let Step::End(end) = self.heed(signal) {
                         return Step::End(end);
                     }

@@ -12,8 +12,8 @@ use tracing::debug;
 use super::downs::{Downs, Unread};
 use super::{INCORRECT, Shared};
 use crate::link::{
-    AttachError, Attaching, Blocked, Close, Frames, FramesBuilder, Gone, LeaveReason, Outbox, Player,
-    Released, Seat, SessionId, Signal, Uplink, UserId, Wish, unseat,
+    AttachError, Attaching, Blocked, Close, EARLY_MAX, Early, FramesBuilder, Gone, Heeded, LeaveReason,
+    Outbox, Player, Seat, SessionId, Signal, Uplink, UserId, Wish, unseat,
 };
 use crate::proto::original::game::{Frame, FrameType};
 
@@ -48,6 +48,8 @@ pub(super) struct Session {
     seat: Option<Seat>,
     /// A seat is asked for; the present one, if any, takes nothing meanwhile.
     attaching: Option<Attaching>,
+    /// What the room says of a seat before this session knows of it.
+    early: Early,
     opened: Instant,
 }
 
@@ -62,7 +64,17 @@ impl Session {
     pub(super) fn new(shared: Arc<Shared>, user: UserId, downs: Arc<Downs>) -> Self {
         let outbox = Arc::new(Outbox::new(shared.parts.outbox_max_bytes));
         let (id, opened) = (SessionId::next(), Instant::now());
-        let mut session = Self { shared, user, id, outbox, downs, seat: None, attaching: None, opened };
+        let mut session = Self {
+            shared,
+            user,
+            id,
+            outbox,
+            downs,
+            seat: None,
+            attaching: None,
+            early: Early::default(),
+            opened,
+        };
         session.attaching = Some(session.ask(Wish::default()));
         session
     }
@@ -161,20 +173,23 @@ impl Session {
         if taken.overflowed {
             return Err(End::Unread);
         }
-        for signal in taken.signals {
-            match (signal, &mut self.seat) {
-                (Signal::Close(close), _) => return Err(End::Kick(close)),
-                (Signal::Moving, Some(seat)) => seat.moving(Instant::now()),
-                (Signal::Moved(uplink), Some(seat)) => seat.moved(uplink),
-                (Signal::Released(released), Some(_)) => self.released(released),
-                (Signal::Lost(unsent), Some(_)) => self.lost(unsent),
-                (Signal::Pause, Some(seat)) => seat.pause(Instant::now()),
-                (Signal::Resume, Some(seat)) => seat.resume(),
-                // Only a seated player can be moved.
-                (_, None) => {}
+        taken.signals.into_iter().try_for_each(|signal| self.heed(signal))
+    }
+
+    /// Does what the game side says.
+    fn heed(&mut self, signal: Signal) -> Result<(), End> {
+        match self.early.heed(signal, self.attaching.is_some(), self.seat.as_mut(), Instant::now()) {
+            Heeded::Done | Heeded::Moved => Ok(()),
+            Heeded::Ask(wish) => {
+                self.attach_again(wish);
+                Ok(())
+            }
+            Heeded::Close(close) => Err(End::Kick(close)),
+            Heeded::Flooded => {
+                let text = format!("more than {EARLY_MAX} words of a room to come");
+                Err(End::Failed(LeaveReason::Lost, Status::unavailable(text)))
             }
         }
-        Ok(())
     }
 
     /// The room's mailbox is closed: the outbox may say why, or where to go instead.
@@ -195,22 +210,7 @@ impl Session {
         Box::pin(async move { link.attach(player, wish).await })
     }
 
-    /// The next room is on another host.
-    fn released(&mut self, released: Released) {
-        let Released { room, node, backlog, login, again } = released;
-        self.attach_again(Wish { room, node, backlog, login, again });
-    }
-
-    /// The host the player sat at cannot be reached any more; the room may have another one by now.
-    fn lost(&mut self, backlog: Vec<Frames>) {
-        let Some(seat) = &self.seat else { return };
-        let (room, login) = (Some(seat.room().to_owned()), seat.login());
-        self.attach_again(Wish { room, node: None, backlog, login, again: true });
-    }
-
     fn attach_again(&mut self, wish: Wish) {
-        let Some(seat) = &mut self.seat else { return };
-        seat.lost(Instant::now());
         debug!(session = %self.id, user = %self.user, room = wish.room, "looking for another seat");
         if let Some(older) = self.attaching.replace(self.ask(wish)) {
             self.shared.tasks.spawn(unseat(older, self.user, self.id));
@@ -225,6 +225,7 @@ impl Session {
             (Err(error), _) => return Err(refused(&error)),
         }
         // What the room has said already.
+        self.early.take().into_iter().try_for_each(|signal| self.heed(signal))?;
         self.take()
     }
 
@@ -233,7 +234,7 @@ impl Session {
             // What the room said before, and where the player sits by now. How it ends is decided.
             let _ = self.take();
         }
-        for signal in self.outbox.shut() {
+        for signal in self.early.take().into_iter().chain(self.outbox.shut()) {
             if let (Signal::Moved(uplink), Some(seat)) = (signal, &mut self.seat) {
                 seat.moved(uplink);
             }
