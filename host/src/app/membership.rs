@@ -253,7 +253,7 @@ impl Membership {
     pub(super) fn router(&self, local: Option<Link>) -> Arc<Router> {
         Router::new(RouterParts {
             node: Arc::clone(&self.node),
-            homes: self.homes.count(),
+            homes: Arc::clone(&self.homes),
             local,
             placement: self.placement.clone(),
             dialer: self.dialer.clone(),

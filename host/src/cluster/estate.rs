@@ -45,10 +45,11 @@ impl Estates {
     /// Rooms of a directory that others have taken up since its host wrote it. The marks are wiped: the host is back, and
     /// what it writes from now on is new.
     pub fn taken_from(dir: &Path) -> BTreeSet<String> {
+        let taken = marked(dir);
+        if taken.is_empty() {
+            return taken;
+        }
         let marks = dir.join(TAKEN);
-        let Ok(entries) = fs::read_dir(&marks) else { return BTreeSet::new() };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let taken = names.map(|name| name.replacen('_', "/", 1)).collect();
         if let Err(error) = fs::remove_dir_all(&marks) {
             warn!(dir = %marks.display(), %error, "marks of rooms taken up cannot be wiped");
         }

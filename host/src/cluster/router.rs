@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// The way from an agent to all hosts.
 pub struct Router {
     node: Arc<str>,
-    homes: u32,
+    homes: Arc<Homes>,
     /// To the rooms of this process, if it has any.
     local: Option<Link>,
     placement: Placement,
@@ -52,8 +52,8 @@ struct Away {
 pub struct RouterParts {
     /// This node.
     pub node: Arc<str>,
-    /// How many home rooms the cluster has.
-    pub homes: u32,
+    /// The cluster's home rooms.
+    pub homes: Arc<Homes>,
     /// To the rooms of this process, if it has any.
     pub local: Option<Link>,
     /// Who has what.
@@ -112,7 +112,7 @@ impl Router {
         if placement.is_fresh() {
             let claims = placement.claims();
             // An etcd that has forgotten everything knows no nodes either, and they are all there.
-            let placed = claims.len() == self.homes as usize;
+            let placed = claims.len() == self.homes.count() as usize;
             for (node, trunk) in &*self.trunks() {
                 let owns = || claims.values().any(|(owner, _)| owner == node);
                 match placement.node(node) {
@@ -183,7 +183,7 @@ impl Router {
 
     /// Seats a player where its room is, however long it takes to find out, within [`SEARCH`].
     async fn attach(&self, player: Player, mut wish: Wish) -> Result<Uplink, AttachError> {
-        let home = u32::try_from(crate::actor::spread(player.user.0, u64::from(self.homes))).unwrap_or(0);
+        let home = self.homes.of(player.user.0);
         let deadline = Instant::now() + SEARCH;
         let mut placement = self.placement.clone();
         loop {
@@ -229,9 +229,7 @@ impl Router {
             return Some(node.clone());
         }
         match &wish.room {
-            Some(room) if let Some(number) = room.strip_prefix("home/") => {
-                self.placement.owner(number.parse().ok()?)
-            }
+            Some(room) if Homes::is_home(room) => self.placement.owner(self.homes.number(room)?),
             Some(room) => Some(self.placement.host_of(room).unwrap_or_else(|| self.node.to_string())),
             None => self.placement.owner(home),
         }

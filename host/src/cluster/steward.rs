@@ -128,7 +128,6 @@ impl Steward {
         let claims = self.placement.claims();
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
-        let mut overtaken = Vec::new();
         for home in 0..self.homes().count() {
             let owner = claims.get(&home).map(|(owner, _)| owner.as_str());
             let to_be = rendezvous(home.to_be_bytes(), hosts.iter().copied());
@@ -136,9 +135,6 @@ impl Steward {
             match owner {
                 Some(owner) if owner == self.node && !ours => wanted.push(home),
                 Some(owner) if owner != self.node && ours => self.lost(home, owner),
-                Some(owner) if owner != self.node && self.pasts.contains_key(&Homes::name(home)) => {
-                    overtaken.push((home, owner.to_owned()));
-                }
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
@@ -146,15 +142,17 @@ impl Steward {
                 _ => {}
             }
         }
-        for (home, owner) in overtaken {
+        let owner_of = |room: &str| claims.get(&self.registry.homes().number(room)?).map(|(owner, _)| owner);
+        let overtaken =
+            self.pasts.extract_if(.., |room, _| owner_of(room).is_some_and(|it| *it != self.node));
+        for (room, past) in overtaken {
             // It went on there without what lies here, while this node was away.
-            if let Some(past) = self.pasts.remove(&Homes::name(home)) {
-                warn!(
-                    home,
-                    owner, "home room has another host by now: what this node had of it is set aside"
-                );
-                self.registry.set_aside(&Homes::name(home), &past);
-            }
+            warn!(
+                room,
+                owner = owner_of(&room),
+                "room has another host by now: what this node had of it is set aside"
+            );
+            self.registry.set_aside(&room, &past);
         }
         self.tend_moved().await;
         for room in self.registry.staged_longer(STAGED) {
@@ -287,7 +285,10 @@ impl Steward {
                 None => drop(missing.insert(*home)),
             }
         }
-        if let Some(mut estates) = self.estates.take() {
+        // Rooms come one by one when another host hands its own over; only those that nobody handed over are looked for.
+        if !missing.is_empty()
+            && let Some(mut estates) = self.estates.take()
+        {
             let live: BTreeSet<String> = self.placement.nodes().into_iter().map(|node| node.id).collect();
             let registry = Arc::clone(&self.registry);
             let found = tokio::task::spawn_blocking(move || {

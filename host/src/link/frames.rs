@@ -95,6 +95,14 @@ impl Frames {
         }
     }
 
+    /// The same, to be sent on; what came from another node is not copied.
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.bytes {
+            Store::Own(bytes) => Bytes::copy_from_slice(bytes),
+            Store::Shared(bytes) => bytes.clone(),
+        }
+    }
+
     /// How many frames.
     pub fn count(&self) -> u32 {
         self.count

@@ -100,11 +100,10 @@ fn encode(sessions: &Mutex<Sessions>, up: Up, out: &mut Vec<u8>) {
                 return encode_one(player.session.0, note, out);
             }
             let Some((wish, _)) = seat.asking.as_mut() else { return };
-            let copy = |frames: &Frames| Bytes::copy_from_slice(frames.as_bytes());
             let attach = cluster::Attach {
                 user: player.user.0,
                 room: wish.room.take().unwrap_or_default(),
-                backlog: std::mem::take(&mut wish.backlog).iter().map(copy).collect(),
+                backlog: std::mem::take(&mut wish.backlog).iter().map(Frames::to_bytes).collect(),
                 login: wish.login,
                 again: wish.again,
             };

@@ -39,40 +39,30 @@ impl Local {
     }
 
     /// Appends one frame. `payload` is at most 65,533 bytes (the u16 size less the opcode); the caller checks.
+    #[inline]
     pub(super) fn push(&self, opcode: u16, payload: &[u8]) -> Push {
         debug_assert!(payload.len() <= hotseat_packet::MAX_DOWN_PAYLOAD);
-        let mut inner = self.lock();
-        if inner.shut {
-            return Push::Dropped;
-        }
-        if inner.bytes.len() + payload.len() + 4 > self.limit {
-            inner.shut = true;
-            inner.overflowed = true;
-            drop(inner);
-            self.ready.notify_one();
-            return Push::Overflowed;
-        }
-        let was_idle = inner.bytes.is_empty() && inner.signals.is_empty();
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by the check above")]
-        let size = (payload.len() + 2) as u16;
-        inner.bytes.reserve(payload.len() + 4);
-        inner.bytes.extend_from_slice(&size.to_be_bytes());
-        inner.bytes.extend_from_slice(&opcode.to_be_bytes());
-        inner.bytes.extend_from_slice(payload);
-        drop(inner);
-        if was_idle {
-            self.ready.notify_one();
-        }
-        Push::Queued
+        self.append(payload.len() + 4, |bytes| {
+            #[expect(clippy::cast_possible_truncation, reason = "the caller checks")]
+            let size = (payload.len() + 2) as u16;
+            bytes.extend_from_slice(&size.to_be_bytes());
+            bytes.extend_from_slice(&opcode.to_be_bytes());
+            bytes.extend_from_slice(payload);
+        })
     }
 
     /// Appends frames that are encoded already.
     pub(super) fn push_encoded(&self, frames: &[u8]) -> Push {
+        self.append(frames.len(), |bytes| bytes.extend_from_slice(frames))
+    }
+
+    #[inline]
+    fn append(&self, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Push {
         let mut inner = self.lock();
         if inner.shut {
             return Push::Dropped;
         }
-        if inner.bytes.len() + frames.len() > self.limit {
+        if inner.bytes.len() + length > self.limit {
             inner.shut = true;
             inner.overflowed = true;
             drop(inner);
@@ -80,7 +70,8 @@ impl Local {
             return Push::Overflowed;
         }
         let was_idle = inner.bytes.is_empty() && inner.signals.is_empty();
-        inner.bytes.extend_from_slice(frames);
+        inner.bytes.reserve(length);
+        write(&mut inner.bytes);
         drop(inner);
         if was_idle {
             self.ready.notify_one();

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hotseat_packet::code;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Push;
-use crate::link::{Close, Line, Signal, Up, Uplink};
+use crate::link::{Close, LeaveReason, Line, Signal, Up, Uplink};
 use crate::proto::cluster::down::What;
 use crate::proto::cluster::{self, Down, Moving, Pause, Released, Resume, Seated};
 
@@ -150,8 +151,7 @@ impl Remote {
                     _ => None,
                 });
                 let backlog = released.backlog.iter().cloned().chain(held);
-                let backlog =
-                    backlog.map(|frames| bytes::Bytes::copy_from_slice(frames.as_bytes())).collect();
+                let backlog = backlog.map(|frames| frames.to_bytes()).collect();
                 state.held_bytes = 0;
                 self.tell(What::Released(Released {
                     room: released.room.unwrap_or_default(),
@@ -161,10 +161,7 @@ impl Remote {
                     again: released.again,
                 }))
             }
-            Signal::Close(close) => {
-                self.shut.store(true, Ordering::Relaxed);
-                self.tell(What::Close(told(close)))
-            }
+            Signal::Close(close) => self.close(close),
             // These go the other way.
             Signal::Pause | Signal::Resume | Signal::Lost(_) => false,
         }
@@ -189,6 +186,13 @@ impl Remote {
         true
     }
 
+    /// Nothing more reaches the session but this.
+    fn close(&self, close: Close) -> bool {
+        self.shut.store(true, Ordering::Relaxed);
+        let Close { leave, reason, code, text } = close;
+        self.tell(What::Close(cluster::Close { leave: leave as u32, reason: reason.to_owned(), code, text }))
+    }
+
     /// The room has ended. One that moves its players out says so; what is held goes to the next one then.
     fn on_closed(&self, state: &mut State, up: Option<Up>) {
         if state.moving {
@@ -197,14 +201,13 @@ impl Remote {
             }
             return;
         }
-        self.shut.store(true, Ordering::Relaxed);
         let room = state.uplink.take().map_or_else(|| "?".into(), |uplink| uplink.room);
-        self.tell(What::Close(cluster::Close {
-            leave: crate::link::LeaveReason::Lost as u32,
-            reason: "no_room".into(),
-            code: hotseat_packet::code::NO_ROOM,
+        self.close(Close {
+            leave: LeaveReason::Lost,
+            reason: "no_room",
+            code: code::NO_ROOM,
             text: format!("room {room} has ended"),
-        }));
+        });
     }
 
     fn hold(&self, state: &mut State, up: Up) {
@@ -217,13 +220,12 @@ impl Remote {
             self.tell(What::Pause(Pause {}));
         }
         if state.held_bytes > HELD_MAX && !self.is_shut() {
-            self.shut.store(true, Ordering::Relaxed);
-            self.tell(What::Close(cluster::Close {
-                leave: crate::link::LeaveReason::Violation as u32,
-                reason: "busy".into(),
-                code: hotseat_packet::code::BUSY,
+            self.close(Close {
+                leave: LeaveReason::Violation,
+                reason: "busy",
+                code: code::BUSY,
                 text: format!("more than {HELD_MAX} bytes wait for the room"),
-            }));
+            });
         }
     }
 
@@ -269,9 +271,4 @@ impl Remote {
         }
         self.lock().draining = false;
     }
-}
-
-fn told(close: Close) -> cluster::Close {
-    let Close { leave, reason, code, text } = close;
-    cluster::Close { leave: leave as u32, reason: reason.to_owned(), code, text }
 }
