@@ -203,9 +203,6 @@ pub enum StartError {
     /// A metric's name is taken: a mistake in this program.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Likewise, on the game side.
-    #[error("metrics: {0}")]
-    GameMetrics(String),
 }
 
 impl App {
@@ -222,11 +219,10 @@ impl App {
         let wanted = plugins::wanted(&config)?;
         let security = settings::security(&config)?;
         let metrics = Arc::new(Metrics::new()?);
-        let failed = |error: prometheus::Error| StartError::GameMetrics(error.to_string());
-        let actor_metrics = ActorMetrics::register(&metrics.registry).map_err(failed)?;
-        let game_metrics = GameMetrics::register(&metrics.registry).map_err(failed)?;
-        let service_metrics = ServiceMetrics::register(&metrics.registry).map_err(failed)?;
-        let cluster_metrics = ClusterMetrics::register(&metrics.registry).map_err(failed)?;
+        let actor_metrics = ActorMetrics::register(&metrics.registry)?;
+        let game_metrics = GameMetrics::register(&metrics.registry)?;
+        let service_metrics = ServiceMetrics::register(&metrics.registry)?;
+        let cluster_metrics = ClusterMetrics::register(&metrics.registry)?;
         let grpc = settings::bind("grpc_listen", config.grpc_listen).await?;
         let admin = settings::bind("admin_listen", config.admin_listen).await?;
         // An agent by itself needs no ids: there are 1,024 machine numbers, and there may be many agents.

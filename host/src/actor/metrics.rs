@@ -3,6 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::journal::Counters;
+use crate::telemetry::metrics::{MetricsError, add};
 
 /// What all actors count. Names follow Prometheus' conventions; labels never carry a room or a user.
 #[derive(Debug, Clone)]
@@ -30,33 +31,22 @@ impl ActorMetrics {
     ///
     /// # Errors
     /// If a name is taken: a programming error, found by the first test that starts a node.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let family = |name: &str, help: &str, label: &str| {
-            let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(family.clone()))?;
-            Ok::<_, prometheus::Error>(family)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let pause = HistogramOpts::new(
-            "hotseat_swap_pause_seconds",
-            "Time a room or shard stood still for a hand-over",
-        )
-        .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
-        let swap_pause = Histogram::with_opts(pause)?;
-        registry.register(Box::new(swap_pause.clone()))?;
-        let idle_snapshots =
-            IntCounter::new("hotseat_idle_snapshots_total", "Snapshots of rooms and shards that were idle")?;
-        registry.register(Box::new(idle_snapshots.clone()))?;
+    pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let family =
+            |name, help, label| add(registry, name, IntCounterVec::new(Opts::new(name, help), &[label]));
+        let counter = |name, help| add(registry, name, IntCounter::new(name, help));
+        let pause = "hotseat_swap_pause_seconds";
+        let pause_opts = HistogramOpts::new(pause, "Time a room or shard stood still for a hand-over")
+            .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
         Ok(Self {
-            idle_snapshots,
+            idle_snapshots: counter(
+                "hotseat_idle_snapshots_total",
+                "Snapshots of rooms and shards that were idle",
+            )?,
             calls: family("hotseat_guest_calls_total", "Guest calls by kind of input", "kind")?,
             faults: family("hotseat_guest_faults_total", "Faults of guests by kind", "kind")?,
             swaps: family("hotseat_room_swaps_total", "Rooms and shards handed over, by outcome", "outcome")?,
-            swap_pause,
+            swap_pause: add(registry, pause, Histogram::with_opts(pause_opts))?,
             deploys: family("hotseat_deploys_total", "Deployments by how they ended", "outcome")?,
             dead_letters: Counters {
                 written: counter("hotseat_dead_letters_total", "Dead letters written")?,

@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::telemetry::metrics::{MetricsError, add};
+
 /// Counters of links and placement. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ClusterMetrics {
@@ -30,17 +32,9 @@ impl ClusterMetrics {
     ///
     /// # Errors
     /// If a name is taken: a programming error, found by the first test that starts a node.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+    pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let gauge = |name, help| add(registry, name, IntGauge::new(name, help));
+        let counter = |name, help| add(registry, name, IntCounter::new(name, help));
         Ok(Self {
             links: gauge("hotseat_link_open", "Links to other nodes that are open")?,
             messages: counter("hotseat_link_messages_total", "Messages sent to other nodes over links")?,

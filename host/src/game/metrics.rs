@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::telemetry::metrics::{MetricsError, add};
+
 /// What rooms count. Names follow Prometheus' conventions; labels never carry a room or a user.
 #[derive(Debug, Clone)]
 pub struct GameMetrics {
@@ -28,17 +30,9 @@ impl GameMetrics {
     ///
     /// # Errors
     /// If a name is taken: a programming error, found by the first test that starts a node.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+    pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let counter = |name, help| add(registry, name, IntCounter::new(name, help));
+        let gauge = |name, help| add(registry, name, IntGauge::new(name, help));
         Ok(Self {
             rooms: gauge("hotseat_rooms", "Rooms that are open")?,
             players: gauge("hotseat_players", "Players who sit in a room")?,

@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::telemetry::metrics::{MetricsError, add};
+
 /// What services count. Labels never carry an id.
 #[derive(Debug, Clone)]
 pub struct ServiceMetrics {
@@ -28,28 +30,18 @@ impl ServiceMetrics {
     ///
     /// # Errors
     /// If a name is taken: a programming error, found by the first test that starts a node.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let requests = Opts::new("hotseat_service_requests_total", "Requests of services, by gRPC status");
-        let requests = IntCounterVec::new(requests, &["plugin", "status"])?;
-        registry.register(Box::new(requests.clone()))?;
-        let by_why = |name: &str, help: &str| {
-            let counter = IntCounterVec::new(Opts::new(name, help), &["why"])?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let cut = IntCounter::new("hotseat_service_streams_cut_total", "Streams whose clients did not read")?;
-        registry.register(Box::new(cut.clone()))?;
+    pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
+        let gauge = |name, help| add(registry, name, IntGauge::new(name, help));
+        let counter = |name, help| add(registry, name, IntCounter::new(name, help));
+        let requests = "hotseat_service_requests_total";
+        let requests_opts = Opts::new(requests, "Requests of services, by gRPC status");
+        let by_why = |name, help| add(registry, name, IntCounterVec::new(Opts::new(name, help), &["why"]));
         Ok(Self {
-            requests,
+            requests: add(registry, requests, IntCounterVec::new(requests_opts, &["plugin", "status"]))?,
             shards: gauge("hotseat_service_shards", "Shards that serve")?,
             shards_down: gauge("hotseat_service_shards_down", "Shards that cannot serve")?,
             streams: gauge("hotseat_service_streams", "Streams that are open")?,
-            cut,
+            cut: counter("hotseat_service_streams_cut_total", "Streams whose clients did not read")?,
             held: gauge("hotseat_service_held", "Answers and messages that wait for the disk")?,
             handshakes: by_why(
                 "hotseat_grpc_handshakes_refused_total",
