@@ -9,20 +9,19 @@
 
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/requests.rs"]
+mod requests;
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
-use hdrhistogram::Histogram;
 use hotseat_services::chat::{ChatServiceClient, Consumer, Id, Message, NEW_ONLY};
 use hotseat_services::rank::{Change, Changes, Range, RankingServiceClient, Users};
 use node::{Node, cpu_of, median, option};
+use requests::Round;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -108,13 +107,6 @@ async fn fill(node: &Node, set_id: u64, members: i64) -> Result<()> {
     Ok(())
 }
 
-struct Round {
-    cpu_per_million: f64,
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-}
-
 /// How much is asked.
 #[derive(Clone, Copy)]
 struct Load {
@@ -127,72 +119,21 @@ struct Load {
 /// Runs of one kind of request, one after another.
 async fn drive<F>(
     node: &Node,
-    load: Load,
+    Load { runs, concurrency, time }: Load,
     ask: impl Fn(Channel, u64) -> F + Clone + Send + 'static,
 ) -> Result<Vec<Round>>
 where
     F: Future<Output = bool> + Send,
 {
     let mut rounds = Vec::new();
-    for _ in 0..load.runs {
-        rounds.push(run(node, load, ask.clone()).await?);
+    for _ in 0..runs {
+        let mut channels = Vec::new();
+        for _ in 0..CONNECTIONS {
+            channels.push(connect(node).await?);
+        }
+        rounds.push(requests::drive(&channels, || cpu_of(node.pid()), concurrency, time, ask.clone()).await?);
     }
     Ok(rounds)
-}
-
-/// Keeps a number of requests under way for a while, after a quarter of the time to warm up.
-async fn run<F>(
-    node: &Node,
-    Load { concurrency, time, .. }: Load,
-    ask: impl Fn(Channel, u64) -> F + Clone + Send + 'static,
-) -> Result<Round>
-where
-    F: Future<Output = bool> + Send,
-{
-    let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(connect(node).await?);
-    }
-    let mut askers = JoinSet::new();
-    for asker in 0..concurrency {
-        let channel = channels[asker % CONNECTIONS].clone();
-        let (done, failed, stop, ask) =
-            (Arc::clone(&done), Arc::clone(&failed), Arc::clone(&stop), ask.clone());
-        askers.spawn(async move {
-            let mut seed = asker as u64 * 1_000_003;
-            let mut times = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                seed += 1;
-                let asked = Instant::now();
-                let fine = ask(channel.clone(), seed).await;
-                times.push(asked.elapsed());
-                if fine { &done } else { &failed }.fetch_add(1, Ordering::Relaxed);
-            }
-            times
-        });
-    }
-    tokio::time::sleep(time / 4).await;
-    let (count, cpu, since) = (done.load(Ordering::Relaxed), cpu_of(node.pid())?, Instant::now());
-    tokio::time::sleep(time).await;
-    let (count, cpu, took) =
-        (done.load(Ordering::Relaxed) - count, cpu_of(node.pid())? - cpu, since.elapsed());
-    stop.store(true, Ordering::Relaxed);
-    let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
-    for time in askers.join_all().await.into_iter().flatten() {
-        latency.saturating_record(u64::try_from(time.as_micros())?.max(1));
-    }
-    let failed = failed.load(Ordering::Relaxed);
-    if failed > 0 {
-        bail!("{failed} requests failed");
-    }
-    Ok(Round {
-        cpu_per_million: cpu.as_secs_f64() / (count as f64 / 1e6),
-        per_second: count as f64 / took.as_secs_f64(),
-        p50_ms: latency.value_at_quantile(0.5) as f64 / 1000.0,
-        p99_ms: latency.value_at_quantile(0.99) as f64 / 1000.0,
-    })
 }
 
 /// One message to many subscribers, over and over. The figures of a run are the median of its messages and the mean of

@@ -9,25 +9,25 @@
 
 #[path = "support/etcd.rs"]
 mod etcd;
+#[path = "support/requests.rs"]
+mod requests;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use etcd::Etcd;
-use hdrhistogram::Histogram;
 use hotseat::discovery::{Discovery, Options};
 use hotseat::proto::original::snowflake::{Key, NullRequest};
 use hotseat::proto::original::snowflake_service_client::SnowflakeServiceClient;
 use hotseat::proto::original::snowflake_service_server::SnowflakeServiceServer;
 use hotseat::snowflake::{Clock, Generator, GeneratorError, Parts, SequenceOptions, Snowflake};
 use prometheus::Registry;
+use requests::Round;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
@@ -191,14 +191,7 @@ fn show(out: &mut impl std::io::Write, what: &str, round: Round) -> Result<()> {
     Ok(())
 }
 
-struct Round {
-    cpu_per_million: f64,
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-}
-
-/// Keeps `concurrency` requests under way for a while, after a quarter of the time to warm up.
+/// Keeps `concurrency` requests under way for a while.
 async fn drive<F>(
     server: &Service,
     concurrency: usize,
@@ -208,47 +201,11 @@ async fn drive<F>(
 where
     F: Future<Output = bool> + Send,
 {
-    let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let stop = Arc::new(AtomicBool::new(false));
     let mut channels = Vec::new();
     for _ in 0..CONNECTIONS {
         channels.push(Endpoint::from_shared(format!("http://{}", server.addr))?.connect().await?);
     }
-    let mut askers = JoinSet::new();
-    for asker in 0..concurrency {
-        let channel = channels[asker % CONNECTIONS].clone();
-        let (done, failed, stop, ask) =
-            (Arc::clone(&done), Arc::clone(&failed), Arc::clone(&stop), ask.clone());
-        askers.spawn(async move {
-            let mut times = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                let fine = ask(channel.clone()).await;
-                times.push(asked.elapsed());
-                if fine { &done } else { &failed }.fetch_add(1, Ordering::Relaxed);
-            }
-            times
-        });
-    }
-    tokio::time::sleep(time / 4).await;
-    let (count, cpu, since) = (done.load(Ordering::Relaxed), server.cpu()?, Instant::now());
-    tokio::time::sleep(time).await;
-    let (count, cpu, took) = (done.load(Ordering::Relaxed) - count, server.cpu()? - cpu, since.elapsed());
-    stop.store(true, Ordering::Relaxed);
-    let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
-    for time in askers.join_all().await.into_iter().flatten() {
-        latency.saturating_record(u64::try_from(time.as_micros())?.max(1));
-    }
-    let failed = failed.load(Ordering::Relaxed);
-    if failed > 0 {
-        bail!("{failed} requests failed");
-    }
-    Ok(Round {
-        cpu_per_million: cpu.as_secs_f64() / (count as f64 / 1e6),
-        per_second: count as f64 / took.as_secs_f64(),
-        p50_ms: latency.value_at_quantile(0.5) as f64 / 1000.0,
-        p99_ms: latency.value_at_quantile(0.99) as f64 / 1000.0,
-    })
+    requests::drive(&channels, || server.cpu(), concurrency, time, move |channel, _| ask(channel)).await
 }
 
 /// The server in a process of its own; ended with this.

@@ -50,6 +50,20 @@ impl Cluster {
         cluster
     }
 
+    /// Hosts `game-1` and `game-2` with all rooms at their places, and these agents.
+    pub(crate) async fn two_hosts(agents: &[&str]) -> Self {
+        Self::start().await.with_two_hosts(agents).await
+    }
+
+    /// The same for a cluster that has been made another way.
+    pub(crate) async fn with_two_hosts(mut self, agents: &[&str]) -> Self {
+        self.add("game-1", "game");
+        self.add("game-2", "game");
+        agents.iter().for_each(|agent| self.add(agent, "agent"));
+        self.settled(&["game-1", "game-2"]).await;
+        self
+    }
+
     /// As [`Self::of`], before etcd runs.
     pub(crate) async fn without_etcd(game: &'static Artefact) -> Self {
         let turn = tokio::task::spawn_blocking(|| lock("cluster")).await.unwrap();
@@ -301,11 +315,7 @@ async fn a_host_that_drains_and_an_etcd_that_restarts_cost_nobody_anything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
     let bots = cluster.bots("agent-1", 60, "--home", 12);
     cluster.node("game-2").wait("rooms", |node| node.lines().len() > 3);
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -321,11 +331,7 @@ async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_stand_still_while_etcd_is_frozen_and_lose_nothing() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
     let bots = cluster.bots("agent-1", 60, "--home", 12);
     tokio::time::sleep(Duration::from_secs(3)).await;
     cluster.etcd.freeze();
@@ -340,11 +346,7 @@ async fn rooms_stand_still_while_etcd_is_frozen_and_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_freezes_past_its_lease_never_plays_on_beside_its_heir() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
     let bots = cluster.bots("agent-1", 60, "--home", 14);
     tokio::time::sleep(Duration::from_secs(4)).await;
     cluster.node("game-1").signal("STOP");
@@ -360,12 +362,7 @@ async fn a_host_that_freezes_past_its_lease_never_plays_on_beside_its_heir() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_one_session_in_the_whole_cluster() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.add("agent-2", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let cluster = Cluster::two_hosts(&["agent-1", "agent-2"]).await;
     for device in ["tablet", "phone", "console", "watch"] {
         let mut first = cluster.login("agent-1", device).await;
         let mut second = cluster.login("agent-2", device).await;

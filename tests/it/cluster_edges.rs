@@ -23,11 +23,7 @@ async fn put(etcd: &mut EtcdClient, key: &str, value: impl Into<Vec<u8>>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_etcd_that_has_forgotten_everything_costs_nobody_anything() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
     let bots = cluster.bots("agent-1", 60, "--home", 10);
     cluster.playing(60).await;
     cluster.etcd.restart_empty().await;

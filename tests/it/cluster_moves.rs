@@ -80,11 +80,7 @@ async fn wander(mut client: Client, home: String, den: String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_game_sends_its_players_to_another_host_and_back() {
-    let mut cluster = Cluster::of(&guests().ledger).await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let cluster = Cluster::of(&guests().ledger).await.with_two_hosts(&["agent-1"]).await;
     // Whoever goes to a room that is not there comes home: somebody opens them.
     let mut guides = Vec::new();
     for host in ["game-1", "game-2"] {
@@ -122,11 +118,7 @@ async fn save(client: &mut Client) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_go_where_the_home_room_goes() {
-    let mut cluster = Cluster::of(&guests().ledger).await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::of(&guests().ledger).await.with_two_hosts(&["agent-1"]).await;
     let (mut alice, user) = cluster.player_of("agent-1", "game-1", "alice").await;
     let device =
         (0..).map(|number| format!("alice-{number}")).find(|device| crate::cluster::user_of(device) == user);
@@ -201,12 +193,7 @@ async fn ping_on(client: Client, end: CancellationToken) -> (Client, Vec<Frame>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_and_pushes_find_players_at_every_host() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("agent-1", "agent");
-    cluster.add("agent-2", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
+    let mut cluster = Cluster::two_hosts(&["agent-1", "agent-2"]).await;
     let (alice, user) = cluster.player_of("agent-1", "game-1", "alice").await;
     let (mut bob, other) = cluster.player_of("agent-2", "game-2", "bob").await;
     assert_eq!(enter(&mut bob, "x").await.arena, "x");

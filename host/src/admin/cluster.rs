@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tonic::Status;
@@ -56,17 +55,7 @@ impl Node {
 
     /// A node by itself, as it would tell others.
     fn info(&self) -> NodeInfo {
-        let (rooms, players) = self.registry.as_ref().map_or((0, 0), |registry| registry.population());
-        let live = self.deployers.iter().filter_map(|(name, deployer)| {
-            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
-        });
-        NodeInfo {
-            sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
-            rooms: rooms as u64,
-            players: players as u64,
-            plugins: live.collect(),
-            ..self.place.info.clone()
-        }
+        self.place.info.at_present(self.sessions.as_deref(), self.registry.as_deref(), &self.deployers)
     }
 
     pub(super) fn drain(&self, undo: bool) -> Result<proto::DrainReply, Status> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -325,18 +325,10 @@ impl Telling {
     }
 
     fn now(&self, draining: bool) -> NodeInfo {
-        let (rooms, players) = self.registry.as_ref().map_or((0, 0), |registry| registry.population());
-        let digest = |(name, deployer): (&String, &Deployer)| {
-            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
-        };
         NodeInfo {
             draining,
             behind: self.standing.as_ref().is_some_and(|standing| standing.borrow().behind),
-            sessions: self.sessions.as_ref().map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
-            rooms: rooms as u64,
-            players: players as u64,
-            plugins: self.deployers.iter().filter_map(digest).collect(),
-            ..self.info.clone()
+            ..self.info.at_present(self.sessions.as_deref(), self.registry.as_deref(), &self.deployers)
         }
     }
 }

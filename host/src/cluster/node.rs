@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+
+use crate::actor::deploy::Deployer;
+use crate::game::registry::Registry;
 
 /// Longest node id, bytes.
 const ID_MAX: usize = 64;
@@ -57,6 +61,27 @@ impl NodeInfo {
     /// In the form in which it stands there.
     pub fn write(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The same with what the node has at present.
+    #[must_use]
+    pub fn at_present(
+        &self,
+        sessions: Option<&AtomicU64>,
+        registry: Option<&Registry>,
+        deployers: &BTreeMap<String, Deployer>,
+    ) -> Self {
+        let (rooms, players) = registry.map_or((0, 0), Registry::population);
+        let live = deployers.iter().filter_map(|(name, deployer)| {
+            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
+        });
+        Self {
+            sessions: sessions.map_or(0, |sessions| sessions.load(Ordering::Relaxed)),
+            rooms: rooms as u64,
+            players: players as u64,
+            plugins: live.collect(),
+            ..self.clone()
+        }
     }
 
     /// Whether it runs rooms and takes more of them.
