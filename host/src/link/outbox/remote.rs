@@ -134,6 +134,8 @@ impl Remote {
             }
             Signal::Moved(uplink) => {
                 state.moving = false;
+                // A session that has moved sends again, whatever it was told of the room before.
+                state.paused = false;
                 // A fence was for the room before.
                 state.held.retain(|up| !matches!(up, Up::Fence { .. }));
                 let (room, login) = (uplink.room.to_string(), state.login);
@@ -146,6 +148,7 @@ impl Remote {
             Signal::Released(released) => {
                 state.uplink = None;
                 state.moving = false;
+                state.paused = false;
                 let held = state.held.drain(..).filter_map(|up| match up {
                     Up::Frames { frames, .. } => Some(frames),
                     _ => None,
@@ -270,5 +273,53 @@ impl Remote {
             }
         }
         self.lock().draining = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::link::{FramesBuilder, SessionId, UserId};
+    use crate::proto::cluster::DownBatch;
+
+    /// Frames of more than may be held without a pause.
+    fn flood() -> Up {
+        let mut frames = FramesBuilder::default();
+        frames.push(1001, &[0; 65_529]);
+        frames.push(1001, &[0; 16]);
+        Up::Frames { user: UserId(1), session: SessionId(1), frames: frames.take() }
+    }
+
+    /// A room whose mailbox takes one item, which it has.
+    fn full_room() -> (Uplink, mpsc::Receiver<Up>) {
+        let (mailbox, queue) = mpsc::channel(1);
+        mailbox.try_send(flood()).unwrap();
+        (Uplink { room: "home/1".into(), mailbox, login: 1 }, queue)
+    }
+
+    async fn pauses(line: &Line) -> usize {
+        let batch = DownBatch::decode(&*line.take().await.unwrap()).unwrap();
+        batch.downs.iter().filter(|down| matches!(down.what, Some(What::Pause(_)))).count()
+    }
+
+    #[tokio::test]
+    async fn a_session_is_paused_again_where_it_goes_next() {
+        let line = Arc::new(Line::new(1 << 20));
+        let remote = Arc::new(Remote::new(1, Arc::clone(&line)));
+        let (room, _first) = full_room();
+        remote.seated(room, 1);
+        assert!(remote.up(flood()));
+        assert_eq!(pauses(&line).await, 1);
+        // More of the same room's is not worth another word.
+        assert!(remote.up(flood()));
+        assert!(remote.signal_after(Signal::Released(crate::link::Released::default()), || ()));
+        assert_eq!(pauses(&line).await, 0);
+        let (room, _second) = full_room();
+        remote.seated(room, 1);
+        assert!(remote.up(flood()));
+        assert_eq!(pauses(&line).await, 1);
     }
 }
