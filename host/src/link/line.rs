@@ -141,6 +141,14 @@ impl Line {
 }
 
 #[cfg(test)]
+impl Line {
+    /// What the agent reads next; none once the line is cut.
+    pub(super) async fn batch(&self) -> Option<DownBatch> {
+        Some(prost::Message::decode(&*self.take().await?).unwrap())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::cluster::down::What;
@@ -158,7 +166,7 @@ mod tests {
             what: Some(What::Seated(Seated { room: "a".into(), login: 3 })),
         })
         .unwrap();
-        let batch = DownBatch::decode(&*line.take().await.unwrap()).unwrap();
+        let batch = line.batch().await.unwrap();
         assert_eq!(batch.welcome.unwrap().node, "game");
         let [hello, moving, long, seated] = &batch.downs[..] else { panic!("{:?}", batch.downs.len()) };
         assert_eq!(hello.sessions, [1, 300, 70_000]);

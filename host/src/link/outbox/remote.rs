@@ -278,12 +278,10 @@ impl Remote {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::link::{FramesBuilder, SessionId, UserId};
-    use crate::proto::cluster::DownBatch;
 
     /// Frames of more than may be held without a pause.
     fn flood() -> Up {
@@ -301,7 +299,7 @@ mod tests {
     }
 
     async fn pauses(line: &Line) -> usize {
-        let batch = DownBatch::decode(&*line.take().await.unwrap()).unwrap();
+        let batch = line.batch().await.unwrap();
         batch.downs.iter().filter(|down| matches!(down.what, Some(What::Pause(_)))).count()
     }
 
