@@ -90,10 +90,7 @@ impl Steward {
             let held = *lease.borrow_and_update();
             if let Lease::Held { epoch, .. } = held {
                 let before = *confirmed.borrow();
-                if before != epoch {
-                    if before != 0 {
-                        self.claim_again().await;
-                    }
+                if before != epoch && (before == 0 || self.claim_again().await) {
                     confirmed.send_replace(epoch);
                 }
                 if self.homes().gate().is_open() && self.placement.is_fresh() {
@@ -306,8 +303,9 @@ impl Steward {
         }
     }
 
-    /// A new lease: what was claimed under the one before may be another host's by now.
-    async fn claim_again(&mut self) {
+    /// A new lease: what was claimed under the one before may be another host's by now. False if that lease was lost as
+    /// well before all was known: until the next one the rooms stand still as they are.
+    async fn claim_again(&mut self) -> bool {
         let held: HashMap<u32, u64> = self.homes().claims();
         let claims: Vec<_> = stream::iter(held.into_keys())
             .map(|home| {
@@ -331,7 +329,7 @@ impl Steward {
                 self.discovery.create(&format!("{MOVED}{room}"), self.node.clone().into(), Hold::Lease).await;
             debug!(room, ?written, "room of another host's name kept under a new lease");
         }
-        let (mut kept, mut lost) = (0, 0);
+        let (mut kept, mut lost, mut unknown) = (0, 0, 0);
         for (home, claim) in claims {
             match claim {
                 Claim::Ours(revision) => {
@@ -342,17 +340,18 @@ impl Steward {
                     lost += 1;
                     self.lost(home, &owner);
                 }
-                Claim::Later => {
-                    lost += 1;
-                    self.lost(home, "nobody");
-                }
+                Claim::Later => unknown += 1,
             }
         }
         if lost > 0 {
             error!(kept, lost, "home rooms lost to other hosts with the lease; their state here is dropped");
+        }
+        if unknown > 0 {
+            warn!(kept, unknown, "the new lease was lost before all home rooms were claimed again");
         } else {
             info!(kept, "home rooms claimed again under a new lease");
         }
+        unknown == 0
     }
 
     /// Another host has a room that was ours: what stands here is worth nothing any more.
