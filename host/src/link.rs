@@ -66,6 +66,9 @@ pub enum LeaveReason {
     Violation = 5,
     /// The node is shutting down.
     Shutdown = 6,
+    /// The way to the player's agent broke. No guest sees this: the player may come back, and `leave` says
+    /// [`Self::Lost`] if it does not.
+    Astray = u32::MAX,
 }
 
 impl LeaveReason {

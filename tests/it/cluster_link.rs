@@ -259,8 +259,7 @@ async fn a_way_that_falls_silent_is_left_for_another() {
     strait.to.send_replace(Some(cluster.node("game-1").grpc().to_owned()));
     cluster.add("agent-1", "agent");
     cluster.settled(&["game-1"]).await;
-    // The game sees those leave whose link broke: who only pings does not care.
-    let bots = cluster.bots("agent-1", 40, "--ping-only", 14);
+    let bots = cluster.bots("agent-1", 40, "--home", 14);
     cluster.playing(40).await;
     strait.silences.send_modify(|silences| *silences += 1);
     // Five seconds of silence until the agent asks whether the host is there, and five that it waits for an answer.
@@ -270,6 +269,8 @@ async fn a_way_that_falls_silent_is_left_for_another() {
     strait.silences.send_modify(|silences| *silences += 1);
     let report = bots.report().await;
     whole(&report, 40);
-    // Ten a second of each, before the silence and behind it; what was said into it is lost.
+    // Ten a second of each, before the silence and behind it; what was said into it is lost. All have kept their places.
     assert!(number(&report, "answered") > 1000, "{report:#}");
+    assert!(number(&report, "reseated") >= 40, "{report:#}");
+    assert_eq!(number(&report, "scores_fallen"), 0, "{report:#}");
 }

@@ -22,6 +22,13 @@ const SEARCH: Duration = Duration::from_secs(45);
 /// Between two looks at a placement that has not changed.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long a session that had a seat waits for a room that does not open: a host that takes over from another has much
+/// to do at once. Who logs in is told right away.
+const REOPENING: Duration = Duration::from_secs(10);
+
+/// Between two attempts to get into such a room.
+const REOPENED: Duration = Duration::from_millis(500);
+
 /// The way from an agent to all hosts.
 pub struct Router {
     node: Arc<str>,
@@ -184,7 +191,8 @@ impl Router {
     /// Seats a player where its room is, however long it takes to find out, within [`SEARCH`].
     async fn attach(&self, player: Player, mut wish: Wish) -> Result<Uplink, AttachError> {
         let home = self.homes.of(player.user.0);
-        let deadline = Instant::now() + SEARCH;
+        let begun = Instant::now();
+        let back = wish.login != 0;
         let mut placement = self.placement.clone();
         loop {
             let node = self.find(&wish, home);
@@ -194,18 +202,20 @@ impl Router {
                 None => Err(AttachError::Elsewhere { room: Homes::name(home) }),
             };
             let error = match outcome {
-                Err(
-                    error @ (AttachError::Elsewhere { .. }
-                    | AttachError::Unreachable { .. }
-                    | AttachError::Shutdown),
-                ) => error,
                 Ok(uplink) => {
                     self.seated(&player, home, node.as_deref().unwrap_or_default(), uplink.login);
                     return Ok(uplink);
                 }
-                decided => return decided,
+                Err(error) => error,
             };
-            if Instant::now() >= deadline || player.outbox.is_shut() {
+            let (longest, pause) = match error {
+                AttachError::Elsewhere { .. } | AttachError::Unreachable { .. } | AttachError::Shutdown => {
+                    (SEARCH, AGAIN)
+                }
+                AttachError::Closed { .. } | AttachError::NoPlugin if back => (REOPENING, REOPENED),
+                _ => return Err(error),
+            };
+            if begun.elapsed() >= longest || player.outbox.is_shut() {
                 return Err(error);
             }
             debug!(user = %player.user, node, %error, "looking again");
@@ -218,7 +228,7 @@ impl Router {
             }
             tokio::select! {
                 () = placement.changed() => {}
-                () = tokio::time::sleep(AGAIN) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -157,7 +157,7 @@ impl Agent {
         for (_, seat) in self.sessions.drain() {
             seat.remote.end();
             let (user, session) = (seat.user, seat.id);
-            seat.remote.up(Up::Leave { user, session, reason: LeaveReason::Lost });
+            seat.remote.up(Up::Leave { user, session, reason: LeaveReason::Astray });
             self.terminal.rooms.left(user, session).await;
         }
     }

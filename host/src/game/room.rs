@@ -3,6 +3,7 @@
 //! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
 //! thread would cost more. Between two calls it takes orders: save, swap, stop. Station 6 of the frame's way.
 
+mod absent;
 mod birth;
 mod closing;
 mod deferred;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::absent::Absent;
 pub(super) use self::birth::{Birth, Opened, run};
 use self::deferred::Deferred;
-use self::handing::ABSENT;
 pub(super) use self::handing::{Departing, Errand, Gone};
 use self::puts::Puts;
 pub(super) use self::seats::Target;
@@ -59,8 +60,7 @@ struct Room {
     /// Players as the gauge knows them.
     counted: i64,
     closing: Option<String>,
-    /// Until when players may come after a room that has come from elsewhere.
-    absent: Option<Instant>,
+    absent: Absent,
 }
 
 /// A player is gone by the room's own doing. Each makes the room emptier, so they come to an end.
@@ -87,7 +87,7 @@ impl Room {
             left: Vec::new(),
             counted: 0,
             closing: None,
-            absent: None,
+            absent: Absent::default(),
         }
     }
 
@@ -243,16 +243,17 @@ impl Room {
             // Two logins of one user overtook each other: the one that has been closed must not win.
             return;
         }
-        let known = again && self.actor.sandbox.env().members().contains(&user);
-        if self.seats.remove(user).is_some() && !known {
-            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Replaced as u32 });
-            self.settle(now_ms);
+        self.absent.came(user);
+        self.seats.remove(user);
+        let known = self.knows(user);
+        if known && !again {
+            self.gone(now_ms, user, LeaveReason::Replaced);
         }
         if self.seats.is_empty() {
             self.ticks.start(Instant::now());
         }
         self.seats.insert(player);
-        if known {
+        if known && again {
             self.deliver(now_ms, &Input::Rejoin { user });
         } else {
             let profile = profile.as_ref().map(|(version, bytes)| (*version, &**bytes));
@@ -279,8 +280,7 @@ impl Room {
             self.write_out();
             self.registry.clone().forward(player, to, backlog, Some(reason), &self.name);
         } else if self.seats.remove_session(user, session) {
-            self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
-            self.settle(now_ms);
+            self.gone(now_ms, user, reason);
         }
         self.left.push((user, session));
     }
@@ -298,14 +298,13 @@ impl Room {
         let ticks = !self.seats.is_empty() || self.ticks.when_empty();
         let tick = if ticks { self.ticks.due() } else { None };
         let timer = self.actor.next_timer();
-        [tick, timer, self.absent].into_iter().flatten().min()
+        [tick, timer, self.absent.due()].into_iter().flatten().min()
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        if self.absent.is_some_and(|until| until <= now) {
-            self.absent = None;
-            self.give_up_absent();
+        if self.absent.due().is_some_and(|due| due <= now) {
+            self.give_up_absent(now);
         }
         let now_ms = self.registry.crew().clock().ms_at(now);
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.

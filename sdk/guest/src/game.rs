@@ -50,7 +50,9 @@ pub trait Game: Serialize + DeserializeOwned + Sized + 'static {
         let _ = (room, user);
     }
 
-    /// A player who is already here regained its place: a transfer that failed. What is kept for it is valid.
+    /// A player who is already here regained its place: a transfer failed, the room has come from another host, or the
+    /// way to the player's gateway broke and another was found. What is kept for it is valid; what was sent to it
+    /// meanwhile may not have come, so tell it how things stand.
     fn rejoin(&mut self, room: &Room<Self>, user: UserId) {
         let _ = (room, user);
     }

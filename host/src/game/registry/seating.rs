@@ -78,10 +78,12 @@ impl Registry {
             let outbox = Arc::clone(&player.outbox);
             users.insert(user, Present { session, login, outbox, mailbox: None, away: None })
         };
-        if let Some(older) = older
-            && older.session != session
-        {
-            self.replace(player.user, older).await;
+        match older {
+            Some(older) if older.session == session => {}
+            // The same session, by another way: the one before is broken, and nobody has noticed yet.
+            Some(older) if older.login == login => self.astray(player.user, older, &room).await,
+            Some(older) => self.replace(player.user, older).await,
+            None => {}
         }
         let coming = Coming { player, backlog: wish.backlog, login, again: wish.again };
         match self.place(coming, room).await {
@@ -117,8 +119,20 @@ impl Registry {
 
     async fn replace(&self, user: UserId, older: Present) {
         older.outbox.close(replaced());
+        self.let_go(user, older, LeaveReason::Replaced).await;
+    }
+
+    /// A session that comes by another way to the room it sits in keeps its place there; in another room it has none.
+    async fn astray(&self, user: UserId, older: Present, room: &str) {
+        let there = self.rooms().get(room).map(|room| room.mailbox.clone());
+        let same = there.zip(older.mailbox.as_ref()).is_some_and(|(there, older)| there.same_channel(older));
+        self.let_go(user, older, if same { LeaveReason::Astray } else { LeaveReason::Lost }).await;
+    }
+
+    /// Waits for the room of an older session to let it go.
+    async fn let_go(&self, user: UserId, older: Present, reason: LeaveReason) {
         if let Some(mailbox) = older.mailbox {
-            let leave = Up::Leave { user, session: older.session, reason: LeaveReason::Replaced };
+            let leave = Up::Leave { user, session: older.session, reason };
             let (gone, waiting) = oneshot::channel();
             self.leaving().insert(older.session, gone);
             // A room that is gone has let the player go already. One that does not come to it in time is not waited
@@ -149,7 +163,8 @@ impl Registry {
         let profile = tokio::task::spawn_blocking(move || registry.profiles.get(user)).await.ok().flatten();
         let uplink = Uplink { room: handle.name, mailbox: handle.mailbox, login };
         let Ok(permit) = uplink.mailbox.clone().reserve_owned().await else {
-            return Err(AttachError::Closed { room, why: "it has just been closed".into() });
+            // It has just been closed, or handed over.
+            return Err(AttachError::Elsewhere { room });
         };
         Ok(Place { player, backlog, profile, again, uplink, permit })
     }

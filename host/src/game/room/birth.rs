@@ -1,13 +1,12 @@
 //! Birth: a room opens, or comes back from what an earlier process left of it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, warn};
 
 use super::closing::evict;
-use super::{ABSENT, Errand, Room};
+use super::{Errand, Room};
 use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, Sandbox};
 use crate::game::registry::{Registry, RoomHandle};
 use crate::journal::Past;
@@ -141,11 +140,9 @@ impl Room {
         self.take_documents();
         let members: Vec<u64> = self.actor.sandbox.env().members().iter().copied().collect();
         let calls: Vec<u64> = self.actor.sandbox.env().calls().iter().copied().collect();
-        let wait = self.registry.homes.are_shared() && !members.is_empty();
-        self.absent = wait.then(|| Instant::now() + ABSENT);
-        for user in members.into_iter().filter(|_| !wait) {
-            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
-            self.settle(now_ms);
+        let reason = if self.registry.homes.are_shared() { LeaveReason::Astray } else { LeaveReason::Lost };
+        for user in members {
+            self.gone(now_ms, user, reason);
         }
         for token in calls {
             let (status, text) = (tonic::Code::Cancelled as u32, "the room was restarted");

@@ -24,9 +24,6 @@ const FENCING: Duration = Duration::from_secs(2);
 /// How long service calls under way are waited for. Later ones are answered with status 1 where the room goes.
 const CALLS: Duration = Duration::from_secs(1);
 
-/// How long a player whose room has come from elsewhere may take to come after it.
-pub(super) const ABSENT: Duration = Duration::from_secs(30);
-
 /// What a room is told beside what its players send.
 #[derive(Debug)]
 pub(in crate::game) enum Errand {
@@ -242,8 +239,7 @@ impl Room {
                     self.settle(now_ms);
                 }
             }
-            self.deliver(now_ms, &Input::Leave { user, reason: reason as u32 });
-            self.settle(now_ms);
+            self.gone(now_ms, user, reason);
         }
         self.left.push((user, session));
     }
@@ -295,23 +291,5 @@ impl Room {
             }
         }
         self.write_out();
-    }
-
-    /// Players that a room knows from elsewhere, and who have not come after it in time.
-    pub(super) fn give_up_absent(&mut self) {
-        let now_ms = self.now();
-        let absent: Vec<u64> = self
-            .actor
-            .sandbox
-            .env()
-            .members()
-            .iter()
-            .copied()
-            .filter(|user| !self.seats.holds(*user))
-            .collect();
-        for user in absent {
-            self.deliver(now_ms, &Input::Leave { user, reason: LeaveReason::Lost as u32 });
-            self.settle(now_ms);
-        }
     }
 }
