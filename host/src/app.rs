@@ -188,10 +188,15 @@ pub enum StartError {
     },
     /// The reference plugin is not where it is looked for.
     #[error(
-        "no {GAME_LOGIC} plugin: none of {0} is there; build the reference plugins with `cargo xtask build`, \
-         or name one with --plugin {GAME_LOGIC}=FILE"
+        "no {name} plugin: none of {looked} is there; build the reference plugins with `cargo xtask build`, \
+         or name one with --plugin {name}=FILE"
     )]
-    NoPlugin(String),
+    NoPlugin {
+        /// The plugin that a role needs.
+        name: &'static str,
+        /// Where it was looked for.
+        looked: String,
+    },
     /// The plugin cannot run.
     #[error("plugin {name}: {source}")]
     Plugin {

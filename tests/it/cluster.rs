@@ -211,6 +211,20 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// A test that fails shows what its nodes said last.
+    #[expect(clippy::print_stdout, reason = "what is printed is shown for failed tests alone")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (name, node) in &self.nodes {
+                let lines = node.lines();
+                let last = &lines[lines.len().saturating_sub(30)..];
+                println!("{name}:\n{}", last.join("\n"));
+            }
+        }
+    }
+}
+
 /// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
 pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
     // What it watches ends with it.
@@ -244,6 +258,13 @@ pub(crate) struct Bots {
 }
 
 impl Bots {
+    /// Tells them to end now.
+    pub(crate) async fn end(self) -> Value {
+        let told = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status();
+        assert!(told.unwrap().success());
+        self.report().await
+    }
+
     pub(crate) async fn report(self) -> Value {
         let output = tokio::task::spawn_blocking(|| self.child.wait_with_output().unwrap()).await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
@@ -283,37 +304,6 @@ pub(crate) fn lossless(report: &Value, clients: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_drains_and_an_etcd_that_restarts_cost_nobody_anything() {
-    let mut cluster = Cluster::start().await;
-    cluster.add("game-1", "game");
-    cluster.add("game-2", "game");
-    cluster.add("snowflake-1", "snowflake");
-    cluster.add("services-1", "chat,rank");
-    cluster.add("agent-1", "agent");
-    cluster.add("agent-2", "agent");
-    cluster.settled(&["game-1", "game-2"]).await;
-    let bots = [cluster.bots("agent-1", 100, "--home", 16), cluster.bots("agent-2", 100, "--home", 16)];
-    cluster.playing(200).await;
-
-    // A host comes, and rooms with players go there; another one goes, and all of its rooms leave it.
-    cluster.add("game-3", "game");
-    cluster.settled(&["game-1", "game-2", "game-3"]).await;
-    cluster.drain("game-1");
-    cluster.settled(&["game-2", "game-3"]).await;
-    cluster.etcd.kill();
-    cluster.etcd.restart().await;
-    cluster.settled(&["game-2", "game-3"]).await;
-
-    let mut reseated = 0;
-    for bots in bots {
-        let report = bots.report().await;
-        lossless(&report, 100);
-        reseated += number(&report, "reseated");
-    }
-    assert!(reseated > 60, "{reseated} players found again, though the rooms of a whole host have moved");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
     let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
     let bots = cluster.bots("agent-1", 60, "--home", 12);
@@ -332,16 +322,19 @@ async fn rooms_of_a_host_that_dies_go_on_elsewhere_from_its_journal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_stand_still_while_etcd_is_frozen_and_lose_nothing() {
     let mut cluster = Cluster::two_hosts(&["agent-1"]).await;
-    let bots = cluster.bots("agent-1", 60, "--home", 12);
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    cluster.etcd.freeze();
-    for host in ["game-1", "game-2"] {
-        cluster.node(host).wait("word that rooms stand still", |node| {
-            node.lines().iter().any(|line| line.contains("rooms stand still"))
-        });
+    let bots = cluster.bots("agent-1", 60, "--home", 300);
+    cluster.playing(60).await;
+    let said = |node: &Process, what: &str| node.lines().iter().filter(|line| line.contains(what)).count();
+    for times in 1..=3 {
+        cluster.etcd.freeze();
+        let host = cluster.node("game-1");
+        host.wait("word that rooms stand still", |node| said(node, "the lease is not certain") >= times);
+        cluster.etcd.thaw();
+        // And away it is again, before all rooms are claimed under the new lease.
+        cluster.node("game-1").wait("another lease", |node| said(node, "lease held") > times);
     }
-    cluster.etcd.thaw();
-    lossless(&bots.report().await, 60);
+    cluster.settled(&["game-1", "game-2"]).await;
+    lossless(&bots.end().await, 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]

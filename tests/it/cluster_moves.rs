@@ -169,7 +169,7 @@ async fn documents_go_where_the_home_room_goes() {
 }
 
 /// Pings all the time, until told to end; every ping is answered once and in order. What else came.
-async fn ping_on(client: Client, end: CancellationToken) -> (Client, Vec<Frame>) {
+pub(crate) async fn ping_on(client: Client, end: CancellationToken) -> (Client, Vec<Frame>) {
     let mut client = client;
     let (mut id, mut others) = (0, Vec::new());
     while !end.is_cancelled() {

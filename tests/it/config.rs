@@ -1,6 +1,7 @@
 //! Settings of `hotseat run`: their layers, and what is wrong with wrong ones.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::process::{Told, hotseat, run};
 
@@ -85,4 +86,21 @@ fn a_secret_that_is_too_short_is_refused_before_anything_runs() {
     std::fs::write(dir.path().join("key"), "short\n").unwrap();
     print_config(dir.path(), &[], &["--auth", "token", "--auth-key", "key"])
         .failed(64, &["auth_key", "5 bytes", "32"]);
+}
+
+#[test]
+fn a_role_whose_plugin_is_not_there_is_named() {
+    // Reference plugins are looked for around the binary.
+    let binary = Path::new(env!("CARGO_BIN_EXE_hotseat"));
+    let dir = tempfile::tempdir_in(binary.parent().unwrap()).unwrap();
+    let alone = dir.path().join("hotseat");
+    std::fs::hard_link(binary, &alone).unwrap();
+    for (role, plugin) in [("game", "game-logic"), ("chat", "chat"), ("rank", "rank")] {
+        let mut command = Command::new(&alone);
+        command.current_dir(dir.path()).args(["run", "--roles", role]);
+        let anywhere = "127.0.0.1:0";
+        command.args(["--listen", anywhere, "--grpc-listen", anywhere, "--admin-listen", anywhere]);
+        let told = Told::from(command.output().unwrap());
+        told.failed(1, &[&format!("no {plugin} plugin"), &format!("--plugin {plugin}=FILE")]);
+    }
 }

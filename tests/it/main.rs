@@ -43,6 +43,7 @@ mod cluster;
 mod cluster_edges;
 mod cluster_link;
 mod cluster_moves;
+mod cluster_whole;
 mod discovery;
 mod discovery_edges;
 mod game_stream;

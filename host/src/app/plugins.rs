@@ -44,7 +44,9 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, StartError> {
     if config.roles.contains(&Role::Game) {
         let game = match named(GAME_LOGIC) {
             Some(path) => path,
-            None => reference(GAME_LOGIC).map_err(StartError::NoPlugin)?,
+            None => {
+                reference(GAME_LOGIC).map_err(|looked| StartError::NoPlugin { name: GAME_LOGIC, looked })?
+            }
         };
         wanted.push(read(GAME_LOGIC, game)?);
     }
@@ -52,6 +54,10 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, StartError> {
         if config.roles.contains(&role) && named(name).is_none() {
             match reference(name) {
                 Ok(path) => wanted.push(read(name, path)?),
+                // Without it there is nothing that this node is for.
+                Err(looked) if !config.roles.contains(&Role::Game) => {
+                    return Err(StartError::NoPlugin { name, looked });
+                }
                 // A node without them is a whole node.
                 Err(looked) => info!(plugin = name, looked, "not served: the reference plugin is not there"),
             }

@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Between two tries to reach the cluster's version: doubles from one to the other.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
+/// How long a coordinator must be missed until it is taken for gone. One that has lost its lease, as all do when etcd is
+/// away for a while, is back within that.
+const MISSED: Duration = Duration::from_secs(5);
+
 /// How often the step of a deployment under way is looked at.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -44,6 +48,8 @@ pub(super) struct Follower {
     retry: Option<(u64, Instant, Duration)>,
     /// The rollout whose probation lasts, since when.
     probation: Option<(u64, Instant)>,
+    /// The rollout whose coordinator is not there, since when.
+    missed: Option<(u64, Instant)>,
 }
 
 /// How a node that is ready cuts over.
@@ -72,8 +78,8 @@ impl Follower {
         };
         let place = discovery.register(&table.node_key(&inner.node), written(&status));
         let reverted = inner.deployer.reverted();
-        let (ready, fault, retry, probation) = (None, None, None, None);
-        Self { inner, table, place, status, ready, reverted, fault, retry, probation }
+        let (ready, fault, retry, probation, missed) = (None, None, None, None, None);
+        Self { inner, table, place, status, ready, reverted, fault, retry, probation, missed }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -342,12 +348,20 @@ impl Follower {
     }
 
     /// Whether nobody decides on a proposal any more.
-    async fn is_abandoned(&self, next: &Next) -> bool {
+    async fn is_abandoned(&mut self, next: &Next) -> bool {
         if next.coordinator == *self.inner.node {
             // Ours, and not of this process, or given up for lack of etcd.
             return self.inner.turn.try_lock().is_ok();
         }
-        self.table.is_gone(&next.coordinator).await
+        if !self.table.is_gone(&next.coordinator).await {
+            self.missed = None;
+            return false;
+        }
+        let (_, since) = *match &mut self.missed {
+            Some(missed) if missed.0 == next.rollout => missed,
+            other => other.insert((next.rollout, Instant::now())),
+        };
+        since.elapsed() >= MISSED
     }
 
     fn blame(&self, why: &str) -> String {
