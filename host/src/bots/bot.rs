@@ -293,6 +293,8 @@ impl Bot {
                 }
                 false
             }
+            // An operator may send anyone into an arena.
+            (ENTER_ACK | ARENA_NOTIFY, None) => false,
             (op, _) if opcode::is_error(op) => {
                 self.tally.errors += 1;
                 let info = ErrorInfo::from_bytes(&frame.payload).unwrap_or_default();

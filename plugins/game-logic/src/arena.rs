@@ -1,7 +1,7 @@
 //! The room: who plays, what happens at a message and at a tick. What differs from version to version is asked of
 //! its [`Rules`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotseat_guest::{Answer, Game, LeaveReason, Refusal, Room, UserId};
 use hotseat_packet::Message;
@@ -68,6 +68,8 @@ pub struct Arena<R: Rules> {
     pub coins: Vec<Point>,
     /// Who plays. Players who are in the room and have not entered are not in here.
     pub players: BTreeMap<UserId, Player<R::Memory>>,
+    /// Who has asked for another arena and has not left for it yet.
+    pub asked: BTreeSet<UserId>,
     /// What is between the arena and the rank service.
     pub scores: Scores,
     /// What is between the arena and the chat service.
@@ -102,6 +104,7 @@ impl<R: Rules> Game for Arena<R> {
             tick: 0,
             coins: (0..COINS).map(|_| anywhere(room)).collect(),
             players: BTreeMap::new(),
+            asked: BTreeSet::new(),
             scores: Scores::default(),
             talk: Talk::new(key),
         })
@@ -117,13 +120,17 @@ impl<R: Rules> Game for Arena<R> {
         }
     }
 
-    /// The arena the player asked for could not be opened: this one is the next best.
+    /// Where the arena that the player asked for could not be opened, this one is the next best. Who plays, and has lost
+    /// sight of the room for a while, is told again where it stands; who only looks on goes on doing so.
     fn rejoin(&mut self, room: &Room<Self>, user: UserId) {
-        self.enter_or_log(room, user);
+        if self.asked.remove(&user) || self.players.contains_key(&user) {
+            self.enter_or_log(room, user);
+        }
     }
 
     fn leave(&mut self, _room: &Room<Self>, user: UserId, _reason: LeaveReason) {
         self.players.remove(&user);
+        self.asked.remove(&user);
         self.scores.forget(user);
     }
 
@@ -195,6 +202,7 @@ impl<R: Rules> Arena<R> {
         }
         // The other room finishes this: it sends the answer when the player joins it.
         let other = format!("{ARENA_PREFIX}{}", req.arena);
+        self.asked.insert(user);
         room.create_room(&other, &[]);
         room.transfer(user, &other);
         Ok(())

@@ -56,6 +56,7 @@ pub(crate) fn with_streaks<R: Rules<Memory = Streak>>(old: Arena<V1>) -> Arena<R
         tick: old.tick,
         coins: old.coins,
         players: players.collect(),
+        asked: old.asked,
         scores: old.scores,
         talk: old.talk,
     }

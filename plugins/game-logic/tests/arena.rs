@@ -1,10 +1,11 @@
 //! Playing version 1: entering, moving, collecting, refusals, going to another arena.
 
+use game_logic::arena::Rules as _;
 use game_logic::field::{COINS, Point, SPEED};
 use game_logic::messages::*;
 use game_logic::{Arena, V1};
 use hotseat_guest::testing::{Effect, TestRoom};
-use hotseat_guest::{LeaveReason, UserId};
+use hotseat_guest::{LeaveReason, Snapshot, UserId};
 use hotseat_packet::Message;
 
 type GameRoom = TestRoom<Arena<V1>>;
@@ -216,7 +217,31 @@ fn another_arena_is_another_room() {
 
 #[test]
 fn a_transfer_that_fails_ends_in_this_arena() {
-    let mut home = room(1..=1);
+    // The test room makes every room that is asked for: this is how it stands where the host could not.
+    let bytes = postcard::to_stdvec(&*room(1..=1).state()).expect("encodes");
+    let mut arena: Arena<V1> = postcard::from_bytes(&bytes).expect("decodes");
+    arena.asked.insert(1);
+    let bytes = postcard::to_stdvec(&arena).expect("encodes");
+    let mut home = GameRoom::load(&Snapshot { schema: V1::SCHEMA, bytes }).expect("loads");
+    home.join(1);
     home.rejoin(1);
     assert_eq!(home.sent_to(1)[0].0, ENTER_ACK);
+    assert!(home.state().asked.is_empty());
+}
+
+#[test]
+fn who_comes_back_plays_on_if_it_played_before() {
+    let mut home = room(1..=2);
+    send(&mut home, 1, ENTER_REQ, &EnterReq { arena: String::new() });
+    assert_eq!(home.sent_to(1)[0].0, ENTER_ACK);
+    home.rejoin(1);
+    home.rejoin(2);
+    assert_eq!(home.sent_to(1).len(), 1, "told again");
+    assert!(home.sent_to(2).is_empty(), "looks on as before");
+    // Who has left for another arena has asked for nothing when it is here again.
+    send(&mut home, 2, ENTER_REQ, &EnterReq { arena: "pit-7".into() });
+    assert_eq!(home.players(), [1]);
+    home.join(2);
+    home.rejoin(2);
+    assert!(home.sent_to(2).is_empty());
 }

@@ -1,5 +1,7 @@
 //! From version to version: what carries over, what the new rules change, how the broken ones break.
 
+use std::collections::BTreeSet;
+
 use game_logic::arena::{Player, Rules};
 use game_logic::field::{Heading, Point};
 use game_logic::messages::*;
@@ -95,6 +97,7 @@ fn a_streak_is_scored_in_the_arena() {
         tick: 0,
         coins,
         players: [(1, player)].into(),
+        asked: BTreeSet::new(),
         scores: Scores::default(),
         talk: Talk::new("home/1"),
     };

@@ -106,6 +106,7 @@ pub(crate) fn arena(players: std::ops::RangeInclusive<UserId>) -> TestRoom<Arena
         tick: 0,
         coins: players.clone().map(place).flat_map(|at| [at, Point { x: at.x + 30, ..at }]).collect(),
         players: players.clone().map(|user| (user, player(place(user)))).collect(),
+        asked: BTreeSet::new(),
         scores: Scores::default(),
         talk: Talk::new("home/1"),
     };
