@@ -142,15 +142,7 @@ impl Cluster {
 
     /// Waits until so many players are seated, as the hosts tell.
     pub(crate) async fn playing(&self, least: u64) {
-        let discovery = self.discovery();
-        let watch = discovery.watch("nodes/");
-        eventually("players", async || {
-            let view = watch.borrow();
-            let info = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
-            let players = view.entries.values().filter_map(|entry| info(&entry.value)?["players"].as_u64());
-            (players.sum::<u64>() >= least).then_some(())
-        })
-        .await;
+        playing(&self.etcd, "/test", least).await;
     }
 
     /// A player at `agent` whose home room is `host`'s now, and its user id.
@@ -227,8 +219,7 @@ impl Drop for Cluster {
 
 /// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
 pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
-    // What it watches ends with it.
-    let discovery = Discovery::etcd(Options { prefix: prefix.into(), ..options(&etcd.url(), TTL) }).unwrap();
+    let discovery = discovery(etcd, prefix);
     let view = discovery.watch("rooms/home/");
     eventually("all home rooms claimed", async || {
         let view = view.borrow();
@@ -239,6 +230,24 @@ pub(crate) async fn settled(etcd: &Etcd, prefix: &str, hosts: &[&str]) {
         (0..HOMES).try_for_each(at_home)
     })
     .await;
+}
+
+/// Waits until so many players are seated, as the hosts tell.
+pub(crate) async fn playing(etcd: &Etcd, prefix: &str, least: u64) {
+    let discovery = discovery(etcd, prefix);
+    let watch = discovery.watch("nodes/");
+    eventually("players", async || {
+        let view = watch.borrow();
+        let info = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+        let players = view.entries.values().filter_map(|entry| info(&entry.value)?["players"].as_u64());
+        (players.sum::<u64>() >= least).then_some(())
+    })
+    .await;
+}
+
+/// What nodes below `prefix` tell. What it watches ends with it.
+fn discovery(etcd: &Etcd, prefix: &str) -> Discovery {
+    Discovery::etcd(Options { prefix: prefix.into(), ..options(&etcd.url(), TTL) }).unwrap()
 }
 
 /// The user that logs in as that device.
