@@ -122,6 +122,8 @@ impl Cluster {
         let mut node = self.nodes.remove(name).unwrap();
         node.signal("TERM");
         assert!(node.ended().success(), "{:?}", node.lines());
+        // Its rooms had somewhere to go, and its agents have heard where.
+        assert!(node.lines().iter().all(|line| !line.contains("in time")), "{:?}", node.lines());
     }
 
     /// A node dies.

@@ -110,8 +110,10 @@ impl Trunk {
         });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
         let (drained, pump_ended) = oneshot::channel();
-        let reader = Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), pump_ended, told };
-        let pump = Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics, drained);
+        let (reading, over) = oneshot::channel();
+        let reader =
+            Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), reading, pump_ended, told };
+        let pump = Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics, drained, over);
         tokio::spawn(reader.run(channel, pump));
         trunk
     }
@@ -203,6 +205,8 @@ impl Trunk {
 struct Reader {
     trunk: Arc<Trunk>,
     metrics: ClusterMetrics,
+    /// Dropped once nothing is read any more: the pump ends the stream then.
+    reading: oneshot::Sender<()>,
     pump_ended: oneshot::Receiver<()>,
     told: Arc<Told>,
 }
@@ -230,7 +234,8 @@ impl Reader {
             }
         };
         lock(&self.trunk.sessions).ended = true;
-        // The transport drops the stream once it knows; where it does not, what waits in there is lost.
+        drop(self.reading);
+        // Where the transport takes nothing any more, what waits in there is lost.
         let _ = tokio::time::timeout(DRAIN, &mut self.pump_ended).await;
         let (lost, mut unsent) = {
             let mut sessions = lock(&self.trunk.sessions);

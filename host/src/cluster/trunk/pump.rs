@@ -30,6 +30,9 @@ pub(super) struct Pump {
     metrics: ClusterMetrics,
     /// Told once what was not sent has been put back.
     drained: Option<oneshot::Sender<()>>,
+    /// Nobody reads what the host says any more: nothing is sent either. The transport would not find out by itself for as
+    /// long as there is nothing to send.
+    over: oneshot::Receiver<()>,
 }
 
 /// The stream is no more: frames that were never sent go with their sessions to the next host.
@@ -56,9 +59,10 @@ impl Pump {
         sessions: Arc<Mutex<Sessions>>,
         metrics: ClusterMetrics,
         drained: oneshot::Sender<()>,
+        over: oneshot::Receiver<()>,
     ) -> Self {
         let batch = Vec::with_capacity(BATCH);
-        Self { queue, hello: Some(hello), batch, sessions, metrics, drained: Some(drained) }
+        Self { queue, hello: Some(hello), batch, sessions, metrics, drained: Some(drained), over }
     }
 
     /// The next message: what waits, once something does.
@@ -66,7 +70,11 @@ impl Pump {
         if let Some(hello) = self.hello.take() {
             return Some(UpBatch { hello: Some(hello), ups: Vec::new() }.encode_to_vec().into());
         }
-        let count = self.queue.recv_many(&mut self.batch, BATCH).await;
+        let count = tokio::select! {
+            biased;
+            _ = &mut self.over => 0,
+            count = self.queue.recv_many(&mut self.batch, BATCH) => count,
+        };
         if count == 0 {
             return None;
         }
