@@ -133,10 +133,6 @@ impl Cluster {
         node.ended();
     }
 
-    pub(crate) fn discovery(&self) -> Discovery {
-        self.etcd.discovery(TTL)
-    }
-
     /// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
     pub(crate) async fn settled(&self, hosts: &[&str]) {
         settled(&self.etcd, "/test", hosts).await;

@@ -41,6 +41,7 @@ mod replay;
 // The cluster, and what else comes over its door.
 mod cluster;
 mod cluster_edges;
+mod cluster_faults;
 mod cluster_link;
 mod cluster_moves;
 mod cluster_whole;

@@ -226,6 +226,18 @@ fn the_engine_is_known_to_the_plugin_module_alone() {
     });
 }
 
+/// Leases, deadlines and timers go by the monotonic clock, so that a clock that is set does nothing to them. What goes by
+/// the other one asks `snowflake/clock.rs`: ids, which defend themselves, and times that are only shown.
+#[test]
+fn the_wall_clock_is_read_in_one_place() {
+    let clock = "host/src/snowflake/clock.rs";
+    let others: Vec<_> = sources(&["host/src", "sdk/build"])
+        .into_iter()
+        .filter(|it| it.path.to_str() != Some(clock) && !it.path.starts_with("host/src/demo"))
+        .collect();
+    none(&others, |line| line.contains("SystemTime").then(|| line.trim().to_owned()));
+}
+
 #[test]
 fn etcd_is_known_to_discovery_alone() {
     let others: Vec<_> =

@@ -55,6 +55,11 @@ enum Keeper<'a> {
 }
 
 impl Tracker {
+    /// Whether the user's home room has come here so lately that a user who is connected may not be known yet.
+    fn is_new(&self, user: u64) -> bool {
+        self.homes.is_new(self.homes.of(user))
+    }
+
     /// Who keeps track of the user. Looks for as long as [`SEARCH`], unless it is asked by who has looked.
     async fn keeper(&self, user: u64, deadline: Instant, passed: bool) -> Result<Keeper<'_>, Status> {
         let home = self.homes.of(user);
@@ -105,7 +110,14 @@ impl Tracker {
         let mut placement = self.placement.clone();
         loop {
             let mut keeper = match self.keeper(user, deadline, passed).await? {
-                Keeper::Here(registry) => return Ok(registry.push(user, opcode, payload)),
+                Keeper::Here(registry) => {
+                    let connected = registry.push(user, opcode, payload);
+                    if connected || !self.is_new(user) {
+                        return Ok(connected);
+                    }
+                    again(&mut placement).await;
+                    continue;
+                }
                 Keeper::There(keeper) => keeper,
             };
             match answer(keeper.push(mark(push.clone()))).await {
@@ -161,7 +173,13 @@ impl Tracker {
                 _ => self.keeper(request.user, deadline, passed).await?,
             };
             let mut keeper = match keeper {
-                Keeper::Here(registry) => return self.let_go(registry, request).await,
+                Keeper::Here(registry) => match self.let_go(registry, request).await {
+                    Err(status) if status.code() == Code::NotFound && self.is_new(request.user) => {
+                        again(&mut placement).await;
+                        continue;
+                    }
+                    decided => return decided,
+                },
                 Keeper::There(keeper) => keeper,
             };
             match answer(keeper.r#move(mark(request.clone()))).await {

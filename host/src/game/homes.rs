@@ -18,12 +18,22 @@ const LOGIN_BITS: u32 = 24;
 /// What the name of every home room begins with.
 const PREFIX: &str = "home/";
 
+/// How long it may take until agents have told the new host of a room of all its users.
+const NEW: Duration = Duration::from_secs(2);
+
+/// What says that a room is ours.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    revision: u64,
+    since: Instant,
+}
+
 /// The home rooms, as one host sees them.
 #[derive(Debug)]
 pub struct Homes {
     count: u32,
-    /// Revision of the claim by room; none on a node by itself.
-    owned: Option<RwLock<HashMap<u32, u64>>>,
+    /// By room; none on a node by itself.
+    owned: Option<RwLock<HashMap<u32, Claim>>>,
     logins: AtomicU64,
     gate: Gate,
 }
@@ -70,17 +80,27 @@ impl Homes {
         self.owned.is_some()
     }
 
+    fn claim(&self, home: u32) -> Option<Claim> {
+        let owned = self.owned.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
+        owned.get(&home).copied()
+    }
+
     /// Whether this one is ours.
     pub fn owns(&self, home: u32) -> bool {
-        self.owned
-            .as_ref()
-            .is_none_or(|owned| owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&home))
+        self.owned.is_none() || self.claim(home).is_some()
+    }
+
+    /// Whether this one has come so lately that not all of its users may be known here.
+    pub fn is_new(&self, home: u32) -> bool {
+        self.claim(home).is_some_and(|claim| claim.since.elapsed() < NEW)
     }
 
     /// It is ours now, by a claim of that revision.
     pub fn claimed(&self, home: u32, revision: u64) {
         if let Some(owned) = &self.owned {
-            owned.write().unwrap_or_else(PoisonError::into_inner).insert(home, revision);
+            let mut owned = owned.write().unwrap_or_else(PoisonError::into_inner);
+            let claim = owned.entry(home).or_insert(Claim { revision, since: Instant::now() });
+            claim.revision = revision;
         }
         self.logins.fetch_max(revision << LOGIN_BITS, Ordering::Relaxed);
     }
@@ -92,11 +112,11 @@ impl Homes {
         }
     }
 
-    /// The claims, by room.
+    /// Revisions of the claims, by room.
     pub fn claims(&self) -> HashMap<u32, u64> {
-        let claims =
-            |owned: &RwLock<HashMap<_, _>>| owned.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.owned.as_ref().map(claims).unwrap_or_default()
+        let Some(owned) = &self.owned else { return HashMap::new() };
+        let owned = owned.read().unwrap_or_else(PoisonError::into_inner);
+        owned.iter().map(|(home, claim)| (*home, claim.revision)).collect()
     }
 
     /// A number for a login: higher than any that was given for the same user before, by whichever host.
