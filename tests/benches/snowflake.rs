@@ -27,7 +27,8 @@ use hotseat::proto::original::snowflake_service_server::SnowflakeServiceServer;
 use hotseat::snowflake::{Clock, Generator, GeneratorError, Parts, SequenceOptions, Snowflake};
 use prometheus::Registry;
 use requests::Round;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
@@ -181,7 +182,10 @@ async fn serve(dir: &str, etcd: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     let server = Server::builder().add_service(SnowflakeServiceServer::new(snowflake.service()));
-    Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
+    // As a node does: an answer is two small writes, of which the second would wait for the caller's word otherwise.
+    let at_once =
+        |stream: std::io::Result<TcpStream>| stream.and_then(|it| it.set_nodelay(true).map(|()| it));
+    Ok(server.serve_with_incoming(TcpListenerStream::new(listener).map(at_once)).await?)
 }
 
 fn show(out: &mut impl std::io::Write, what: &str, round: Round) -> Result<()> {
