@@ -44,6 +44,7 @@ pub(crate) struct Actor {
     pub(crate) name: Arc<str>,
     pub(crate) crew: Arc<Crew>,
     pub(crate) sandbox: Sandbox,
+    clock: Clock,
     /// The version has changed since somebody last asked.
     changed: bool,
 }
@@ -64,8 +65,9 @@ pub(crate) enum Delivered {
 }
 
 impl Actor {
-    pub(crate) fn new(crew: Arc<Crew>, name: Arc<str>, sandbox: Sandbox) -> Self {
-        Self { name, crew, sandbox, changed: false }
+    pub(crate) fn new(crew: Arc<Crew>, name: Arc<str>, mut sandbox: Sandbox) -> Self {
+        let clock = crew.clock().not_before(sandbox.env().now_ms());
+        Self { name, crew, sandbox, clock, changed: false }
     }
 
     /// Hands one input to the guest.
@@ -107,13 +109,18 @@ impl Actor {
 
     /// The time, as guests are told it.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.crew.clock().ms_at(Instant::now())
+        self.ms_at(Instant::now())
+    }
+
+    /// The same at another moment.
+    pub(crate) fn ms_at(&self, instant: Instant) -> u64 {
+        self.clock.ms_at(instant)
     }
 
     /// When the next timer is due.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         let (due_ms, _) = self.sandbox.env().next_timer()?;
-        Some(self.crew.clock().instant_of(due_ms))
+        Some(self.clock.instant_of(due_ms))
     }
 
     /// Whether the version has changed since the last time this was asked.

@@ -17,8 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often an actor with `durability = "snapshot"` is saved: what the death of the process may cost it.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
-/// Has actors write new bases where old ones are in the way, or are due, or where nothing else is to be done. `strangers` are what actors of plugins that do
-/// not run here have left: it is kept for the day they do. Ends with the node.
+/// Has actors write new bases where old ones are in the way, or are due, or where nothing else is to be done. `strangers`
+/// are what actors of plugins that do not run here have left: it is kept for the day they do. Ends with the node.
 pub async fn keep(journal: Arc<Journal>, crews: Vec<Arc<Crew>>, strangers: BTreeMap<String, Past>) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

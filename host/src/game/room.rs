@@ -306,7 +306,7 @@ impl Room {
         if self.absent.due().is_some_and(|due| due <= now) {
             self.give_up_absent(now);
         }
-        let now_ms = self.registry.crew().clock().ms_at(now);
+        let now_ms = self.actor.ms_at(now);
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {
             match self.actor.sandbox.env().next_timer() {

@@ -122,6 +122,11 @@ impl Env {
         self.calls.remove(&token);
     }
 
+    /// The time of the last input.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     /// Moves the clock on; a clock that was set back stands still instead.
     pub fn advance(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
