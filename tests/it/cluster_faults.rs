@@ -122,6 +122,8 @@ async fn a_coordinator_that_dies_leaves_hosts_that_agree() {
     };
     let mut alice = cluster.login("agent-1", "alice").await;
     ping(&mut alice, 1).await;
+    // One that says nothing for a moment: until then no version goes live.
+    cluster.node("game-2").signal("STOP");
     let mut asking =
         deploy(cluster.node("game-1").admin()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut said = BufReader::new(asking.stderr.take().unwrap());
@@ -131,6 +133,7 @@ async fn a_coordinator_that_dies_leaves_hosts_that_agree() {
         assert!(said.read_line(&mut line).unwrap() > 0, "nothing of game-1");
     }
     cluster.kill("game-1");
+    cluster.node("game-2").signal("CONT");
     std::io::copy(&mut said, &mut std::io::sink()).unwrap();
     assert!(!asking.wait().unwrap().success());
     cluster.settled(&["game-2"]).await;
