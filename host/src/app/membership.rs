@@ -278,6 +278,7 @@ impl Membership {
             pasts,
             estates: config.shared_dir.as_ref().map(|dir| Estates::new(dir, &self.node)),
             refusing: HashMap::new(),
+            heir_from: None,
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),

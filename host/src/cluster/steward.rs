@@ -48,6 +48,9 @@ pub struct Steward {
     pub courier: Courier,
     /// Hosts that have not taken a room a moment ago.
     pub refusing: HashMap<String, Instant>,
+    /// Before this, rooms that nobody has are left alone. An etcd that has lost its data shows no claims though others still
+    /// hold theirs: for as long as a lease lasts they may act under them, and until then they will have claimed again.
+    pub heir_from: Option<Instant>,
     /// Counters.
     pub metrics: ClusterMetrics,
     /// Set once this node is to be empty.
@@ -88,9 +91,10 @@ impl Steward {
         let mut lease = self.discovery.lease();
         loop {
             let held = *lease.borrow_and_update();
-            if let Lease::Held { epoch, .. } = held {
+            if let Lease::Held { epoch, until, .. } = held {
                 let before = *confirmed.borrow();
                 if before != epoch && (before == 0 || self.claim_again().await) {
+                    self.heir_from = (before != 0).then_some(until);
                     confirmed.send_replace(epoch);
                 }
                 if self.homes().gate().is_open() && self.placement.is_fresh() {
@@ -123,6 +127,7 @@ impl Steward {
             .map(|node| node.id.as_str())
             .collect();
         let claims = self.placement.claims();
+        let inherits = self.heir_from.is_none_or(|from| from <= Instant::now());
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
         for home in 0..self.homes().count() {
@@ -135,7 +140,7 @@ impl Steward {
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
-                None if to_be == Some(&*self.node) => wanted.push(home),
+                None if inherits && to_be == Some(&*self.node) => wanted.push(home),
                 _ => {}
             }
         }
