@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::etcd::{Etcd, options};
 use crate::guests::{guests, lock, services};
-use crate::process::{Process, hotseat};
+use crate::process::{Process, hotseat, signal};
 use crate::world::{PATIENCE, eventually, take_compiled};
 
 /// How long a lease lives here, seconds: the shorter, the sooner a dead host is noticed.
@@ -267,8 +267,7 @@ pub(crate) struct Bots {
 impl Bots {
     /// Tells them to end now.
     pub(crate) async fn end(self) -> Value {
-        let told = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status();
-        assert!(told.unwrap().success());
+        signal(&self.child, "INT");
         self.report().await
     }
 

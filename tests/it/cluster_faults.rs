@@ -12,20 +12,14 @@ use hotseat::proto::cluster::{PushReply, PushRequest};
 use hotseat::proto::original::snowflake::NullRequest;
 use hotseat::proto::original::snowflake_service_client::SnowflakeServiceClient;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::arena::ping;
 use crate::cluster::Cluster;
+use crate::cluster_moves::PUSHED;
 use crate::guests::{guests, services};
-use crate::process::{Told, hotseat};
+use crate::process::{Told, channel, hotseat, operate};
 use crate::world::eventually;
-
-/// An opcode of no game.
-const PUSHED: u16 = 2999;
-
-fn channel(grpc: &str) -> Channel {
-    Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_find_a_player_whose_room_changes_hosts() {
@@ -103,11 +97,9 @@ async fn id_of(client: &mut SnowflakeServiceClient<Channel>) -> u64 {
     id
 }
 
-/// The labels that nodes run a plugin at, by the word of `plugin list`.
-fn running(admin: &str, label: &str) -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let told = hotseat(dir.path()).args(["plugin", "list", "--admin", admin]).output().unwrap();
-    Told::from(told).fine().contains(label)
+/// Whether a node runs a plugin at that version, as `plugin list` says.
+pub(crate) async fn runs(admin: &str, label: &str) -> bool {
+    operate(admin, &["plugin", "list"]).await.contains(label)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,10 +136,10 @@ async fn a_coordinator_that_dies_leaves_hosts_that_agree() {
         output.status.success().then_some(())
     })
     .await;
-    assert!(running(&admin, "2.0.0"));
+    assert!(runs(&admin, "2.0.0").await);
     cluster.add("game-3", "game");
     let late = cluster.node("game-3").admin().to_owned();
-    eventually("version 2", async || running(&late, "2.0.0").then_some(())).await;
+    eventually("version 2", async || runs(&late, "2.0.0").await.then_some(())).await;
     ping(&mut alice, 2).await;
 }
 
@@ -168,6 +160,6 @@ async fn services_take_a_version_for_the_cluster_too() {
     }
     assert!(told.fine().contains("chat is live"));
     for door in &doors {
-        assert!(running(door, "2.0.0"), "{door}");
+        assert!(runs(door, "2.0.0").await, "{door}");
     }
 }

@@ -11,15 +11,14 @@ use hotseat_packet::{Message as _, Reader, Writer};
 use ledger::{CLOSED, COUNT, COUNTED, MOVE, SAVE, SAVED, SHOW, SHOWN};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 use crate::arena::{enter, notify};
 use crate::cluster::{Cluster, HOMES, home_of};
 use crate::guests::guests;
-use crate::process::run;
+use crate::process::{channel, operate};
 
 /// An opcode of no game.
-const PUSHED: u16 = 2999;
+pub(crate) const PUSHED: u16 = 2999;
 
 /// The name of a room, as a message that asks for it.
 fn target(room: &str) -> Vec<u8> {
@@ -200,23 +199,20 @@ async fn operators_and_pushes_find_players_at_every_host() {
     let home = format!("home/{}", hotseat::game::Homes::shared(HOMES).of(user));
     let nodes = ["game-1", "game-2", "agent-1", "agent-2"];
     let doors: Vec<_> = nodes.iter().map(|node| cluster.node(node).admin().to_owned()).collect();
-    let services: Vec<_> = nodes.iter().map(|node| format!("http://{}", cluster.node(node).grpc())).collect();
+    let services: Vec<_> = nodes.iter().map(|node| cluster.node(node).grpc().to_owned()).collect();
 
     let end = CancellationToken::new();
     let pinging = [alice, bob].map(|client| tokio::spawn(ping_on(client, end.clone())));
     let mut pushed = Vec::new();
     for door in &doors {
         for (from, to) in [(&*home, "arena/x@game-2"), ("arena/x", "home")] {
-            let (door, alice) = (door.clone(), user.to_string());
-            let told = tokio::task::spawn_blocking(move || {
-                run(&["session", "--admin", &door, "move", "--user", &alice, "--to", to, "--json"])
-            });
-            let reply: serde_json::Value = serde_json::from_str(&told.await.unwrap().fine()).unwrap();
+            let alice = user.to_string();
+            let told = operate(door, &["session", "move", "--user", &alice, "--to", to, "--json"]).await;
+            let reply: serde_json::Value = serde_json::from_str(&told).unwrap();
             let to = if to == "home" { &*home } else { to };
             assert_eq!((&reply["from"], &reply["to"]), (&from.into(), &to.into()), "{reply}");
             for service in &services {
-                let mut players =
-                    PlayersClient::new(Endpoint::from_shared(service.clone()).unwrap().connect_lazy());
+                let mut players = PlayersClient::new(channel(service));
                 for user in [user, other] {
                     let payload = pushed.len().to_be_bytes().to_vec();
                     let push = PushRequest { user, opcode: PUSHED.into(), payload: payload.clone().into() };

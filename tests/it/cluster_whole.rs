@@ -1,6 +1,7 @@
 //! The cluster as a whole: six processes on a real etcd, two hundred players, and everything that may happen to it,
 //! one after the other.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -10,14 +11,15 @@ use hotseat_services::chat::{ChatServiceClient, Consumer, Id, Message, NEW_ONLY}
 use hotseat_services::rank::{Change, Range, RankingServiceClient};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::arena::enter;
 use crate::cluster::{Bots, Cluster, lossless, number, whole};
+use crate::cluster_faults::runs;
 use crate::cluster_moves::ping_on;
 use crate::guests::guests;
-use crate::process::{Told, hotseat};
+use crate::process::{channel, operate};
 use crate::world::{PATIENCE, eventually};
 
 /// A client of the cluster's services, which knows what they must say.
@@ -45,7 +47,6 @@ const BRIEF: [&str; 2] = ["--probation-ms", "3000"];
 impl Customer {
     /// One of the services at these addresses.
     async fn new(ids: &str, talk: &str) -> Self {
-        let channel = |grpc: &str| Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
         let mut chat = ChatServiceClient::new(channel(talk));
         chat.reg(Id { id: OWN }).await.unwrap();
         let heard = chat.subscribe(Consumer { id: OWN, from: NEW_ONLY, user: 0 }).await.unwrap().into_inner();
@@ -57,8 +58,10 @@ impl Customer {
     async fn shop(mut self, end: CancellationToken) -> Receipt {
         let mut receipt = Receipt::default();
         while !end.is_cancelled() {
-            self.id(&mut receipt).await;
-            self.number(&mut receipt).await;
+            let id = self.ids.get_uuid(NullRequest {}).await;
+            rise(&mut receipt.id, id.map(|id| id.into_inner().uuid));
+            let next = self.ids.next(Key { name: "orders".to_owned() }).await;
+            rise(&mut receipt.sequence, next.map(|next| next.into_inner().value));
             self.talk(&mut receipt).await;
             // Nine of ten scores change an entry, and one the order.
             let (user_id, score) = (receipt.posted % 10 + 1, receipt.posted);
@@ -68,28 +71,6 @@ impl Customer {
         }
         self.check(&receipt).await;
         receipt
-    }
-
-    async fn id(&mut self, receipt: &mut Receipt) {
-        match self.ids.get_uuid(NullRequest {}).await {
-            Ok(id) => {
-                let id = id.into_inner().uuid;
-                assert!(id > receipt.id, "id {id} after {receipt:?}");
-                receipt.id = id;
-            }
-            Err(status) => excuse(&status),
-        }
-    }
-
-    async fn number(&mut self, receipt: &mut Receipt) {
-        match self.ids.next(Key { name: "orders".to_owned() }).await {
-            Ok(next) => {
-                let next = next.into_inner().value;
-                assert!(next > receipt.sequence, "{next} after {receipt:?}");
-                receipt.sequence = next;
-            }
-            Err(status) => excuse(&status),
-        }
     }
 
     async fn talk(&mut self, receipt: &mut Receipt) {
@@ -112,18 +93,16 @@ impl Customer {
     }
 }
 
-/// An etcd that is away for longer than a lease may be the reason.
+/// Each number is above the last one. Where there is none, an etcd that is away for longer than a lease is the reason.
 #[track_caller]
-fn excuse(status: &Status) {
-    assert_eq!(status.code(), Code::Unavailable, "{status}");
-}
-
-/// Runs `hotseat` against a node's admin address to its good end; what it wrote.
-async fn operate(admin: &str, args: &[&str]) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = hotseat(dir.path());
-    command.args(args).env("HOTSEAT_ADMIN", admin);
-    tokio::task::spawn_blocking(move || Told::from(command.output().unwrap())).await.unwrap().fine()
+fn rise<T: PartialOrd + Display>(last: &mut T, told: Result<T, Status>) {
+    match told {
+        Ok(next) => {
+            assert!(next > *last, "{next} after {last}");
+            *last = next;
+        }
+        Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+    }
 }
 
 /// Sends a player somewhere and back to its home room.
@@ -133,11 +112,6 @@ async fn send_about(admin: &str, user: u64, to: &str) {
         let told = operate(admin, &["session", "move", "--user", &user, "--to", to]).await;
         assert!(told.contains(&user), "{told}");
     }
-}
-
-/// What a node's plugin is.
-async fn live(admin: &str) -> String {
-    operate(admin, &["plugin", "list"]).await
 }
 
 /// A hundred bots at each agent; they play until they are told to end.
@@ -220,7 +194,7 @@ async fn two_hundred_players_and_all_that_may_happen_to_a_cluster() {
     cluster.settled(&["game-3", "game-4"]).await;
     for host in ["game-3", "game-4"] {
         let admin = cluster.node(host).admin().to_owned();
-        eventually("version 2", async || live(&admin).await.contains("2.0.0").then_some(())).await;
+        eventually("version 2", async || runs(&admin, "2.0.0").await.then_some(())).await;
     }
     // What was on its way to or from the host, or not yet on its disk, at the moment it died.
     let (found, lost) = end(bots, whole).await;

@@ -142,8 +142,7 @@ impl Etcd {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap().success());
+        crate::process::signal(self.child.as_ref().expect("it runs"), name);
     }
 
     fn spawn(&mut self) {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::cluster::{playing, settled, user_of};
 use crate::etcd::{Etcd, free_port};
 use crate::guests::{guests, lock, root, services};
-use crate::process::{Process, Told, hotseat};
+use crate::process::{Process, Told, hotseat, signal};
 
 /// The shell lines of a section of the page, without what is said about them.
 fn lines_of(section: &str) -> Vec<String> {
@@ -101,8 +101,7 @@ async fn the_cluster_of_the_page_on_operations_comes_up_and_plays() {
     assert!(after.contains("draining"), "{after}");
     assert!(bots.len() == 3 && nodes.len() == 6);
     for child in bots {
-        let ended = Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
-        assert!(ended.unwrap().success());
+        signal(&child, "INT");
         Told::from(child.wait_with_output().unwrap()).fine();
     }
 }

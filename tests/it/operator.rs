@@ -9,13 +9,12 @@ use hotseat::proto::cluster::players_client::PlayersClient;
 use hotseat_client::Client;
 use serde_json::Value;
 use tempfile::TempDir;
-use tonic::transport::Endpoint;
 
 use crate::arena::{enter, ping};
 use crate::cluster::Cluster;
 use crate::game_stream::Play;
 use crate::guests::guests;
-use crate::process::{Told, hotseat};
+use crate::process::{Told, channel, hotseat};
 use crate::world::{World, eventually};
 
 /// A shell with a node to talk to.
@@ -144,17 +143,16 @@ async fn players_are_reached_and_moved_wherever_they_are() {
     }
     cluster.settled(&["game-1", "game-2"]).await;
     let [near, far] = users_of(&cluster, ["game-1", "game-2"]).await;
-    let door = |addr: &str| Endpoint::from_shared(format!("http://{addr}")).unwrap().connect_lazy();
 
     // An agent of the original asks the first host for both of them.
-    let first = door(cluster.node("game-1").grpc());
+    let first = channel(cluster.node("game-1").grpc());
     let mut plays = [Play::of(&first, near).await, Play::of(&first, far).await];
     for play in &mut plays {
         play.lives(1).await;
     }
     // Any node finds both.
     for node in ["game-1", "game-2", "agent-1"] {
-        let mut players = PlayersClient::new(door(cluster.node(node).grpc()));
+        let mut players = PlayersClient::new(channel(cluster.node(node).grpc()));
         for (user, play) in [near, far].into_iter().zip(&mut plays) {
             let push = PushRequest { user, opcode: 2001, payload: node.as_bytes().into() };
             assert!(players.push(push).await.unwrap().into_inner().connected, "{user} from {node}");

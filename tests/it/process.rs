@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hotseat_build::Artefact;
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::world::{PATIENCE, take_compiled};
 
@@ -64,6 +65,25 @@ impl Told {
 pub(crate) fn run(args: &[&str]) -> Told {
     let dir = tempfile::tempdir().unwrap();
     hotseat(dir.path()).args(args).output().unwrap().into()
+}
+
+/// Runs `hotseat` against a node's admin address to its good end, and holds no other task up; what it wrote.
+pub(crate) async fn operate(admin: &str, args: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = hotseat(dir.path());
+    command.args(args).env("HOTSEAT_ADMIN", admin);
+    tokio::task::spawn_blocking(move || Told::from(command.output().unwrap())).await.unwrap().fine()
+}
+
+/// Sends a signal, by name.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
+    assert!(sent.unwrap().success());
+}
+
+/// A way to a node's gRPC address, taken once something is asked.
+pub(crate) fn channel(grpc: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect_lazy()
 }
 
 /// A node in a process of its own.
@@ -184,8 +204,7 @@ impl Process {
 
     /// Sends a signal, by name.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
-        assert!(sent.unwrap().success());
+        signal(&self.child, name);
     }
 
     /// How it ended. Its log is complete then.

@@ -152,11 +152,8 @@ impl Follower {
             return IDLE;
         }
         // Whoever's time is over first ends it for all.
-        let (_, since) = *match &mut self.probation {
-            Some(probation) if probation.0 == record.rollout => probation,
-            other => other.insert((record.rollout, Instant::now())),
-        };
-        let left = Duration::from_millis(record.probation_ms).saturating_sub(since.elapsed());
+        let lasted = since(&mut self.probation, record.rollout).elapsed();
+        let left = Duration::from_millis(record.probation_ms).saturating_sub(lasted);
         if !left.is_zero() {
             return left.min(IDLE);
         }
@@ -357,11 +354,7 @@ impl Follower {
             self.missed = None;
             return false;
         }
-        let (_, since) = *match &mut self.missed {
-            Some(missed) if missed.0 == next.rollout => missed,
-            other => other.insert((next.rollout, Instant::now())),
-        };
-        since.elapsed() >= MISSED
+        since(&mut self.missed, next.rollout).elapsed() >= MISSED
     }
 
     fn blame(&self, why: &str) -> String {
@@ -381,6 +374,14 @@ impl Follower {
             self.status = Status { at_ms: now_ms(), ..now };
             self.place.update(written(&self.status));
         }
+    }
+}
+
+/// Since when something is so in this rollout: from now, if it was not so before.
+fn since(known: &mut Option<(u64, Instant)>, rollout: u64) -> Instant {
+    match known {
+        Some((of, since)) if *of == rollout => *since,
+        other => other.insert((rollout, Instant::now())).1,
     }
 }
 
