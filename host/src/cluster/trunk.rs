@@ -5,6 +5,7 @@
 
 mod pump;
 mod told;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +21,12 @@ use tracing::{debug, info, warn};
 
 use self::pump::Pump;
 pub(super) use self::told::Told;
+use self::words::{read, reason};
 use super::LINK_VERSION;
 use super::metrics::ClusterMetrics;
 use crate::actor::Raw;
 use crate::game::registry::AT;
-use crate::link::{
-    AttachError, Close, Frames, Outbox, Player, Released, SessionId, Signal, Up, Uplink, UserId, Wish,
-};
+use crate::link::{AttachError, Close, Frames, Outbox, Player, SessionId, Signal, Up, Uplink, UserId, Wish};
 use crate::peer::PeerChannel;
 use crate::proto::cluster::down::What;
 use crate::proto::cluster::refused::Why;
@@ -41,7 +41,8 @@ const QUEUE: usize = 8192;
 /// How long the host may take to answer the hello.
 const WELCOME: Duration = Duration::from_secs(5);
 
-/// How long the transport may take to drop a stream that has ended.
+/// How long the transport may take to drop a stream that has ended, and how long a host is read that takes nothing any more:
+/// what it had said before is on its way.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// The largest message of a host: what may wait for an agent there.
@@ -68,6 +69,8 @@ struct Sessions {
     unsent: HashMap<u64, Vec<Frames>>,
     /// The link is no more.
     ended: bool,
+    /// Nothing can be sent any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -109,11 +112,11 @@ impl Trunk {
             look: Notify::new(),
         });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
-        let (drained, pump_ended) = oneshot::channel();
+        let pump_ended = CancellationToken::new();
         let (reading, over) = oneshot::channel();
-        let reader =
-            Reader { trunk: Arc::clone(&trunk), metrics: metrics.clone(), reading, pump_ended, told };
-        let pump = Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics, drained, over);
+        let pump =
+            Pump::new(queue, hello, Arc::clone(&trunk.sessions), metrics.clone(), pump_ended.clone(), over);
+        let reader = Reader { trunk: Arc::clone(&trunk), metrics, reading, pump_ended, told };
         tokio::spawn(reader.run(channel, pump));
         trunk
     }
@@ -207,12 +210,12 @@ struct Reader {
     metrics: ClusterMetrics,
     /// Dropped once nothing is read any more: the pump ends the stream then.
     reading: oneshot::Sender<()>,
-    pump_ended: oneshot::Receiver<()>,
+    pump_ended: CancellationToken,
     told: Arc<Told>,
 }
 
 impl Reader {
-    async fn run(mut self, channel: PeerChannel, pump: Pump) {
+    async fn run(self, channel: PeerChannel, pump: Pump) {
         let node = Arc::clone(&self.trunk.node);
         let mut was_open = false;
         let why = match self.connect(channel, pump).await {
@@ -221,9 +224,14 @@ impl Reader {
                 info!(host = %node, "link open");
                 self.metrics.links.inc();
                 let end = self.trunk.end.clone();
+                let deaf = async {
+                    self.pump_ended.cancelled().await;
+                    tokio::time::sleep(DRAIN).await;
+                };
                 let why = tokio::select! {
                     why = self.read(downs) => why,
                     () = end.cancelled() => "the host is not there any more".to_owned(),
+                    () = deaf => "the host takes nothing any more".to_owned(),
                 };
                 self.metrics.links.dec();
                 why
@@ -236,7 +244,7 @@ impl Reader {
         lock(&self.trunk.sessions).ended = true;
         drop(self.reading);
         // Where the transport takes nothing any more, what waits in there is lost.
-        let _ = tokio::time::timeout(DRAIN, &mut self.pump_ended).await;
+        let _ = tokio::time::timeout(DRAIN, self.pump_ended.cancelled()).await;
         let (lost, mut unsent) = {
             let mut sessions = lock(&self.trunk.sessions);
             (std::mem::take(&mut sessions.here), std::mem::take(&mut sessions.unsent))
@@ -316,6 +324,8 @@ impl Reader {
     fn take(&self, sessions: &mut Sessions, number: u64, what: Option<&What>) {
         let Some(seat) = sessions.here.get_mut(&number) else { return };
         match what {
+            // It would sit where nothing can be sent. That the link is lost is all that it hears now.
+            Some(What::Seated(_) | What::Moved(_)) if sessions.closed => {}
             Some(What::Frames(frames)) => {
                 seat.outbox.push_encoded(frames);
             }
@@ -366,31 +376,4 @@ impl Reader {
             Why::Replaced => AttachError::Replaced,
         }
     }
-}
-
-fn read(released: &cluster::Released) -> Released {
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-    Released {
-        room: some(&released.room),
-        node: some(&released.node),
-        // What is torn was sent by nobody.
-        backlog: released.backlog.iter().filter_map(|bytes| Frames::read(bytes.clone()).ok()).collect(),
-        login: released.login,
-        again: released.again,
-    }
-}
-
-/// The words under which closes are counted; metrics have fixed labels.
-fn reason(word: &str) -> &'static str {
-    const KNOWN: [&str; 8] = [
-        "duplicate_login",
-        "kicked",
-        "no_room",
-        "room_closed",
-        "messages_failed",
-        "join_failed",
-        "busy",
-        "moved_by_operator",
-    ];
-    KNOWN.into_iter().find(|known| *known == word).unwrap_or("told")
 }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{Sessions, lock};
 use crate::cluster::metrics::ClusterMetrics;
-use crate::link::{Frames, Up};
+use crate::link::{Frames, Signal, Up};
 use crate::proto::cluster::up::What as Sent;
 use crate::proto::cluster::{self, Fence, Hello, UpBatch};
 
@@ -28,8 +29,8 @@ pub(super) struct Pump {
     batch: Vec<Up>,
     sessions: Arc<Mutex<Sessions>>,
     metrics: ClusterMetrics,
-    /// Told once what was not sent has been put back.
-    drained: Option<oneshot::Sender<()>>,
+    /// Fires once what was not sent has been put back.
+    ended: CancellationToken,
     /// Nobody reads what the host says any more: nothing is sent either. The transport would not find out by itself for as
     /// long as there is nothing to send.
     over: oneshot::Receiver<()>,
@@ -38,17 +39,20 @@ pub(super) struct Pump {
 /// The stream is no more: frames that were never sent go with their sessions to the next host.
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.queue.close();
         let mut sessions = lock(&self.sessions);
+        sessions.closed = true;
+        // A session that finds its mailbox closed and has not been told why takes its room for dead.
+        for seat in sessions.here.values().filter(|seat| seat.seated) {
+            seat.outbox.signal(Signal::Moving);
+        }
+        self.queue.close();
         while let Ok(up) = self.queue.try_recv() {
             if let Up::Frames { session, frames, .. } = up {
                 sessions.unsent.entry(session.0).or_default().push(frames);
             }
         }
         drop(sessions);
-        if let Some(drained) = self.drained.take() {
-            let _ = drained.send(());
-        }
+        self.ended.cancel();
     }
 }
 
@@ -58,11 +62,11 @@ impl Pump {
         hello: Hello,
         sessions: Arc<Mutex<Sessions>>,
         metrics: ClusterMetrics,
-        drained: oneshot::Sender<()>,
+        ended: CancellationToken,
         over: oneshot::Receiver<()>,
     ) -> Self {
         let batch = Vec::with_capacity(BATCH);
-        Self { queue, hello: Some(hello), batch, sessions, metrics, drained: Some(drained), over }
+        Self { queue, hello: Some(hello), batch, sessions, metrics, ended, over }
     }
 
     /// The next message: what waits, once something does.
@@ -136,4 +140,37 @@ fn encode_frames(session: u64, frames: &Frames, out: &mut Vec<u8>) {
     encode_key(FRAMES, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::super::Seat;
+    use super::*;
+    use crate::link::{FramesBuilder, Outbox, SessionId, UserId};
+
+    #[tokio::test]
+    async fn sessions_are_told_before_their_mailbox_closes() {
+        let (ups, queue) = mpsc::channel(4);
+        let (_reading, over) = oneshot::channel();
+        let (sessions, ended) = (Arc::new(Mutex::new(Sessions::default())), CancellationToken::new());
+        let metrics = ClusterMetrics::register(&Registry::new()).unwrap();
+        let pump = Pump::new(queue, Hello::default(), Arc::clone(&sessions), metrics, ended.clone(), over);
+        let outboxes = [7, 8].map(|number| {
+            let outbox = Arc::new(Outbox::new(1 << 16));
+            let seat = Seat { outbox: Arc::clone(&outbox), asking: None, seated: number == 7, noted: None };
+            lock(&sessions).here.insert(number, seat);
+            outbox
+        });
+        let mut frames = FramesBuilder::default();
+        frames.push(1001, b"unsent");
+        ups.try_send(Up::Frames { user: UserId(1), session: SessionId(7), frames: frames.take() }).unwrap();
+        drop(pump);
+        assert!(ups.is_closed() && ended.is_cancelled());
+        assert_eq!(lock(&sessions).unsent[&7].len(), 1);
+        let [seated, known] = outboxes;
+        assert!(matches!(seated.shut()[..], [Signal::Moving]));
+        assert!(known.shut().is_empty());
+    }
 }
