@@ -16,8 +16,9 @@ mod spread;
 mod strikes;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 pub use clock::Clock;
@@ -31,6 +32,7 @@ pub(crate) use services::{IN_FLIGHT_MAX, Raw, Reply, Request};
 pub(crate) use spread::spread;
 pub(crate) use strikes::Strikes;
 
+use crate::blocking;
 use crate::plugin::{Fault, Input, Version};
 
 /// Orders an actor may have waiting; the deployer sends one and awaits it.
@@ -135,7 +137,7 @@ impl Actor {
     pub(crate) fn obey(&mut self, order: Order) -> Result<(), String> {
         match order {
             Order::Snapshot(answer) => {
-                let snapshot = tokio::task::block_in_place(|| self.sandbox.snapshot());
+                let snapshot = blocking::in_place(|| self.sandbox.snapshot());
                 let lost = lost(snapshot.as_ref().err());
                 // The asker may have given up; the actor does not mind.
                 let _ = answer.send(snapshot.map_err(|error| error.to_string()));
@@ -171,7 +173,7 @@ impl Actor {
         }
         let from = Arc::clone(self.sandbox.version());
         let started = Instant::now();
-        let result = tokio::task::block_in_place(|| change(&mut self.sandbox));
+        let result = blocking::in_place(|| change(&mut self.sandbox));
         let pause = started.elapsed();
         match result {
             Ok(()) => {
@@ -195,7 +197,7 @@ impl Actor {
     /// # Errors
     /// Why the actor is lost and has to end.
     pub(crate) fn checkpoint(&mut self) -> Result<(), String> {
-        match tokio::task::block_in_place(|| self.sandbox.checkpoint()) {
+        match blocking::in_place(|| self.sandbox.checkpoint()) {
             Ok(()) => Ok(()),
             Err(error) => {
                 warn!(actor = %self.name, %error, "no snapshot");

@@ -7,19 +7,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub mod backends;
 mod etcd;
 mod key;
+pub mod simulated;
 mod table;
 
 pub use etcd::{Options, Tls};
 
 use etcd::{Etcd, Registered};
+use simulated::{Condition, Simulated};
 use table::Table;
 
 /// The longest key, bytes, without the cluster's prefix.
@@ -38,6 +40,7 @@ pub struct Discovery {
 enum Backend {
     Table(Arc<Table>),
     Etcd(Arc<Etcd>),
+    Simulated(Arc<dyn Simulated>),
 }
 
 /// One entry of the table.
@@ -178,6 +181,11 @@ impl Discovery {
         Ok(Self { backend: Backend::Etcd(Arc::new(Etcd::new(options)?)) })
     }
 
+    /// A table that a simulation keeps.
+    pub fn simulated(table: Arc<dyn Simulated>) -> Self {
+        Self { backend: Backend::Simulated(table) }
+    }
+
     /// Completes once the table answers and the lease is held. Cancel safe.
     pub async fn ready(&self) {
         let mut lease = self.lease();
@@ -194,6 +202,7 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => table.watch(prefix),
             Backend::Etcd(etcd) => etcd.watch(prefix),
+            Backend::Simulated(table) => table.watch(prefix),
         }
     }
 
@@ -206,6 +215,7 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => Ok(table.get(key)),
             Backend::Etcd(etcd) => etcd.get(key).await,
+            Backend::Simulated(table) => table.get(key).await,
         }
     }
 
@@ -216,11 +226,11 @@ impl Discovery {
     pub async fn put(&self, key: &str, value: Vec<u8>, hold: Hold) -> Result<u64, DiscoveryError> {
         key::check_with(key, &value)?;
         match &self.backend {
-            Backend::Table(table) => match table.write(key, Some(value), hold, table::If::Always).await? {
-                Written::Done(revision) => Ok(revision),
-                Written::Refused(_) => unreachable!("a write without a condition is not refused"),
-            },
+            Backend::Table(table) => revision(table.write(key, Some(value), hold, table::If::Always).await?),
             Backend::Etcd(etcd) => etcd.put(key, value, hold).await,
+            Backend::Simulated(table) => {
+                revision(table.write(key, Some(value), hold, Condition::Always).await?)
+            }
         }
     }
 
@@ -233,6 +243,7 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => table.write(key, Some(value), hold, table::If::Absent).await,
             Backend::Etcd(etcd) => etcd.write(key, value, hold, etcd::If::Absent).await,
+            Backend::Simulated(table) => table.write(key, Some(value), hold, Condition::Absent).await,
         }
     }
 
@@ -251,6 +262,7 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => table.write(key, Some(value), hold, table::If::At(revision)).await,
             Backend::Etcd(etcd) => etcd.write(key, value, hold, etcd::If::At(revision)).await,
+            Backend::Simulated(table) => table.write(key, Some(value), hold, Condition::At(revision)).await,
         }
     }
 
@@ -267,6 +279,10 @@ impl Discovery {
                 Ok(matches!(written, Written::Done(_)))
             }
             Backend::Etcd(etcd) => etcd.remove(key, revision).await,
+            Backend::Simulated(table) => {
+                let written = table.write(key, None, Hold::Forever, Condition::At(revision)).await?;
+                Ok(matches!(written, Written::Done(_)))
+            }
         }
     }
 
@@ -284,6 +300,10 @@ impl Discovery {
                 let token = registered.add(key, value);
                 Registration { key: key.into(), kept: Kept::Etcd { registered, token } }
             }
+            Backend::Simulated(table) => {
+                let (token, table) = (table.register(key, value), Arc::clone(table));
+                Registration { key: key.into(), kept: Kept::Simulated { table, token } }
+            }
         }
     }
 
@@ -293,6 +313,7 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => table.lease(),
             Backend::Etcd(etcd) => etcd.lease(),
+            Backend::Simulated(table) => table.lease(),
         }
     }
 
@@ -302,6 +323,7 @@ impl Discovery {
         let present = match &self.backend {
             Backend::Table(table) => table.present(),
             Backend::Etcd(etcd) => etcd.present(),
+            Backend::Simulated(table) => *table.lease().borrow(),
         };
         match present {
             Lease::Held { epoch, until, .. } if Instant::now() < until => Some(epoch),
@@ -315,7 +337,16 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => table.close(),
             Backend::Etcd(etcd) => etcd.close().await,
+            Backend::Simulated(table) => table.close().await,
         }
+    }
+}
+
+/// Of a write without a condition.
+fn revision(written: Written) -> Result<u64, DiscoveryError> {
+    match written {
+        Written::Done(revision) => Ok(revision),
+        Written::Refused(_) => unreachable!("a write without a condition is not refused"),
     }
 }
 
@@ -330,6 +361,7 @@ pub struct Registration {
 enum Kept {
     Table { table: Arc<Table>, token: u64 },
     Etcd { registered: Arc<Registered>, token: u64 },
+    Simulated { table: Arc<dyn Simulated>, token: u64 },
 }
 
 impl Registration {
@@ -338,6 +370,7 @@ impl Registration {
         match &self.kept {
             Kept::Table { table, token } => table.update(&self.key, *token, Some(value)),
             Kept::Etcd { registered, token } => registered.update(&self.key, *token, Some(value)),
+            Kept::Simulated { table, token } => table.update(&self.key, *token, Some(value)),
         }
     }
 
@@ -352,6 +385,7 @@ impl Drop for Registration {
         match &self.kept {
             Kept::Table { table, token } => table.update(&self.key, *token, None),
             Kept::Etcd { registered, token } => registered.update(&self.key, *token, None),
+            Kept::Simulated { table, token } => table.update(&self.key, *token, None),
         }
     }
 }

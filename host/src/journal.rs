@@ -24,6 +24,7 @@ pub use letters::{About, Cause, Context, Counters, Letter, Letters};
 pub use look::{DeadLetter, Found, LookError, look};
 pub use recover::Past;
 use segment::{Kind, Segments};
+pub use writer::Steps;
 
 /// Bounds of a journal.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +82,9 @@ pub struct Journal {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A journal that has been read, and is not written yet.
+type Read = (Arc<Shared>, Segments, BTreeMap<String, Past>);
+
 #[derive(Debug)]
 struct Shared {
     bounds: Bounds,
@@ -116,6 +120,28 @@ impl Journal {
     /// # Errors
     /// See [`JournalError`].
     pub fn open(dir: &Path, bounds: Bounds) -> Result<(Self, BTreeMap<String, Past>), JournalError> {
+        let (shared, segments, pasts) = Self::read(dir, bounds)?;
+        let writer = writer::start(Arc::clone(&shared), segments)?;
+        let writer = Mutex::new(Some(writer));
+        Ok((Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer }, pasts))
+    }
+
+    /// As [`Self::open`], but written only when the third value is told to: for simulations.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn stepped(
+        dir: &Path,
+        bounds: Bounds,
+    ) -> Result<(Self, BTreeMap<String, Past>, Steps), JournalError> {
+        let (shared, segments, pasts) = Self::read(dir, bounds)?;
+        let steps = Steps::new(Arc::clone(&shared), segments);
+        let journal =
+            Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer: Mutex::default() };
+        Ok((journal, pasts, steps))
+    }
+
+    fn read(dir: &Path, bounds: Bounds) -> Result<Read, JournalError> {
         let segments = Segments::open(dir)?;
         let pasts = recover::read(&segments)?;
         let first = segments.last().map_or(1, |last| last + 1);
@@ -139,9 +165,7 @@ impl Journal {
             space: Notify::new(),
             synced: watch::Sender::new(0),
         });
-        let writer = writer::start(Arc::clone(&shared), segments)?;
-        let writer = Mutex::new(Some(writer));
-        Ok((Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer }, pasts))
+        Ok((shared, segments, pasts))
     }
 
     /// `who` needs its records synced so often from now on; who needs it most often decides.
@@ -174,6 +198,11 @@ impl Journal {
         drop(state);
         self.shared.wake(idle);
         position
+    }
+
+    /// The position behind all that has been appended.
+    pub fn position(&self) -> u64 {
+        self.shared.lock().appended
     }
 
     /// The position up to which everything is on disk, as it moves on.
@@ -226,7 +255,9 @@ impl Journal {
         let state = self.shared.lock();
         let failed = state.failed.map_or(0, |failed| failed + 1);
         let stale = state.bases.iter().filter(|(_, base)| **base + 1 < state.segment || **base < failed);
-        stale.map(|(room, _)| Arc::clone(room)).collect()
+        let mut stale: Vec<_> = stale.map(|(room, _)| Arc::clone(room)).collect();
+        stale.sort_unstable();
+        stale
     }
 
     /// Writes and syncs what waits, and closes the journal. Blocks until then.

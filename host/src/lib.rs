@@ -14,6 +14,7 @@ pub mod actor;
 pub mod admin;
 pub mod agent;
 pub mod app;
+mod blocking;
 pub mod bots;
 pub mod cli;
 pub mod cluster;

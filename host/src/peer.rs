@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tokio_rustls::TlsAcceptor;
 use tonic::codegen::http::HeaderMap;
 
-pub use self::dialer::{ConnectError, DialError, Dialer, PeerChannel};
+pub use self::dialer::{Answer, ConnectError, DialError, Dialer, Network, PeerChannel};
 use self::tls::Tls;
 pub use self::tls::TlsFiles;
 use self::token::Token;

@@ -300,7 +300,7 @@ async fn a_lease_is_lost_before_anybody_else_can_claim() {
     ready(&heir).await;
     done(owner.create("rooms/1", b"owner".to_vec(), Hold::Lease).await.unwrap());
     let Lease::Held { until, .. } = *owner.lease().borrow() else { panic!("it is held") };
-    assert!(until <= Instant::now() + Duration::from_secs(2), "a second before etcd's end");
+    assert!(until <= (Instant::now() + Duration::from_secs(2)).into(), "a second before etcd's end");
     etcd.freeze();
     lost(&owner).await;
     assert_eq!(owner.holds(), None);

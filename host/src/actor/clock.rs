@@ -1,6 +1,6 @@
 //! Clock: wall time that never jumps while the process runs.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The time rooms live by: milliseconds since 1970 as they were at the start, moved on by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,11 @@ impl Clock {
     /// Reads the wall clock, once.
     pub fn start() -> Self {
         Self { started: Instant::now(), started_ms: crate::snowflake::now_ms() }
+    }
+
+    /// A clock that shows `ms` now.
+    pub fn at(ms: u64) -> Self {
+        Self { started: Instant::now(), started_ms: ms }
     }
 
     /// This clock, or one that goes on from `ms` if this one is not there yet. For an actor that comes from a process whose

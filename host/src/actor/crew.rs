@@ -1,6 +1,6 @@
 //! Crew: all actors of one plugin, and the version they run.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Crew {
 
 #[derive(Default)]
 struct State {
-    members: HashMap<Arc<str>, Member>,
+    members: BTreeMap<Arc<str>, Member>,
     live: Option<Live>,
     stopped: bool,
 }
@@ -75,6 +75,8 @@ pub struct CrewParts {
     pub wit_world: &'static str,
     /// What its guests get.
     pub world: World,
+    /// The time its actors live by.
+    pub clock: Clock,
     /// Counters.
     pub metrics: ActorMetrics,
     /// Where faults of versions on probation are reported.
@@ -84,13 +86,13 @@ pub struct CrewParts {
 impl Crew {
     /// A crew without actors.
     pub fn new(parts: CrewParts) -> Arc<Self> {
-        let CrewParts { plugin, sample, wit_world, world, metrics, reports } = parts;
+        let CrewParts { plugin, sample, wit_world, world, clock, metrics, reports } = parts;
         let calls = Input::KINDS.map(|kind| metrics.calls.with_label_values(&[kind]));
         Arc::new(Self {
             plugin,
             sample,
             wit_world,
-            clock: Clock::start(),
+            clock,
             world,
             metrics,
             calls,
@@ -163,6 +165,12 @@ impl Crew {
     /// What the actors run, if a version is live.
     pub fn live(&self) -> Option<Live> {
         self.state().live.clone()
+    }
+
+    /// Actors begin on this version, which nobody has tried on them: for simulations, where versions are the same ones all
+    /// the time.
+    pub fn begin(&self, version: Arc<Version>) {
+        self.set_live(Live { version, fallback: None });
     }
 
     /// Sets what new actors run and returns those that are there, so that none is missed in between.

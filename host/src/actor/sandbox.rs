@@ -19,6 +19,7 @@ use hotseat_build::Durability;
 use self::base::{Base, Begin};
 use self::rebuild::{begin, run};
 pub use self::replica::{Replica, Start};
+use crate::blocking;
 use crate::journal::{Cause, Journal, Letters};
 use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
 use crate::snowflake::Generator;
@@ -171,7 +172,7 @@ impl Sandbox {
             }
             Err(fault) => {
                 self.log.cut(mark);
-                tokio::task::block_in_place(|| self.recover(fault, now_ms, input))
+                blocking::in_place(|| self.recover(fault, now_ms, input))
             }
         }
     }
@@ -211,7 +212,7 @@ impl Sandbox {
         {
             return Ok(());
         }
-        let settled = tokio::task::block_in_place(|| self.settle());
+        let settled = blocking::in_place(|| self.settle());
         match settled {
             Ok(()) => {
                 self.fallback = None;
@@ -234,7 +235,7 @@ impl Sandbox {
         if inputs == 0 || self.fallback.is_some() || self.next_snapshot > self.log_inputs() {
             return Ok(false);
         }
-        let settled = tokio::task::block_in_place(|| self.settle());
+        let settled = blocking::in_place(|| self.settle());
         if settled.is_err() {
             self.next_snapshot = inputs.saturating_add(self.log_inputs());
         }

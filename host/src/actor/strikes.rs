@@ -1,6 +1,8 @@
 //! Strikes: faults counted in a window of time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The window.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);

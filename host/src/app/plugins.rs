@@ -11,7 +11,7 @@ use super::{GAME_LOGIC, StartError, settings};
 use crate::actor::artefacts::Artefacts;
 use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
-use crate::actor::{Crew, CrewParts};
+use crate::actor::{Clock, Crew, CrewParts};
 use crate::config::{Config, Role};
 use crate::journal::{Journal, Letters};
 use crate::plugin::{Engine, Fault, GAME_WORLD, SERVICE_WORLD, Version};
@@ -114,6 +114,7 @@ impl Common<'_> {
             sample: if game { "home/0".into() } else { Plane::shard_name(&name, 0).into() },
             wit_world: if game { GAME_WORLD } else { SERVICE_WORLD },
             world: settings::world(self.config, &name, (&self.journal, &self.letters), &self.ids),
+            clock: Clock::start(),
             metrics: self.metrics.clone(),
             reports: faults,
             plugin: name.clone(),

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::metrics::ClusterMetrics;
 use super::node::NodeInfo;
 use super::placement::{HOMES, MOVED};
+use crate::blocking;
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
 use crate::game::registry::{AT, Document, Packed, Registry};
@@ -80,7 +81,7 @@ impl Courier {
         let name = Homes::name(home);
         let packed = registry.pack(&name).await.map_err(HandOverError::Packing)?;
         let reader = Arc::clone(registry);
-        let documents = tokio::task::spawn_blocking(move || reader.documents(home)).await.unwrap_or_default();
+        let documents = blocking::run(move || reader.documents(home)).await.unwrap_or_default();
         let claim = Claim { key: format!("{HOMES}{home}"), revision: Some(revision) };
         self.bring(&name, packed.as_ref(), documents, &claim, to).await?;
         registry.homes().given_up(home);
@@ -234,7 +235,7 @@ impl Rooms for Receiver {
         if !documents.is_empty() {
             let registry = Arc::clone(&self.registry);
             // What is on disk is looked at.
-            let kept = tokio::task::spawn_blocking(move || registry.keep_documents(documents)).await;
+            let kept = blocking::run(move || registry.keep_documents(documents)).await;
             kept.map_err(|_| Status::internal("documents could not be kept"))?;
         }
         if !base.is_empty() {

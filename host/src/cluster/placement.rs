@@ -90,6 +90,7 @@ impl Placement {
     pub async fn changed(&mut self) {
         let (homes, moved, nodes) = (&mut self.homes, &mut self.moved, &mut self.nodes);
         tokio::select! {
+            biased;
             Ok(()) = moved.changed() => {}
             Ok(()) = homes.changed() => {}
             Ok(()) = nodes.changed() => {}

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -16,6 +17,7 @@ use super::metrics::ClusterMetrics;
 use super::placement::{HOMES, MOVED, Placement, rendezvous};
 use super::rollout::Standing;
 use super::warden::Warden;
+use crate::blocking;
 use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
 use crate::game::Homes;
 use crate::game::registry::{AT, Registry};
@@ -81,6 +83,7 @@ impl Steward {
             metrics: self.metrics.clone(),
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = self.keep(&confirmed) => {}
             () = warden.watch() => {}
@@ -103,6 +106,7 @@ impl Steward {
             }
             self.metrics.homes.set(i64::try_from(self.homes().claims().len()).unwrap_or(i64::MAX));
             tokio::select! {
+                biased;
                 Ok(()) = lease.changed() => {}
                 () = self.placement.changed() => {}
                 Ok(()) = self.draining.changed() => {}
@@ -293,7 +297,7 @@ impl Steward {
         {
             let live: BTreeSet<String> = self.placement.nodes().into_iter().map(|node| node.id).collect();
             let registry = Arc::clone(&self.registry);
-            let found = tokio::task::spawn_blocking(move || {
+            let found = blocking::run(move || {
                 let Estate { rooms, documents } = estates.find(&live, registry.homes(), &missing);
                 registry.keep_documents(documents);
                 (estates, rooms)
@@ -311,7 +315,7 @@ impl Steward {
     /// A new lease: what was claimed under the one before may be another host's by now. False if that lease was lost as
     /// well before all was known: until the next one the rooms stand still as they are.
     async fn claim_again(&mut self) -> bool {
-        let held: HashMap<u32, u64> = self.homes().claims();
+        let held: BTreeMap<u32, u64> = self.homes().claims().into_iter().collect();
         let claims: Vec<_> = stream::iter(held.into_keys())
             .map(|home| {
                 let (discovery, node) = (&self.discovery, &self.node);

@@ -1,9 +1,9 @@
 //! Warden: no room of this host moves while its lease cannot be proved.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::metrics::ClusterMetrics;
@@ -39,6 +39,7 @@ impl Warden {
             }
             was_open = open;
             tokio::select! {
+                biased;
                 Ok(()) = self.lease.changed() => {}
                 Ok(()) = self.confirmed.changed() => {}
                 else => return,

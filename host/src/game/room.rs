@@ -15,9 +15,10 @@ mod ticks;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::absent::Absent;
 pub(super) use self::birth::{Birth, Opened, run};
@@ -108,7 +109,7 @@ impl Room {
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
-            let due = self.due().map(tokio::time::Instant::from_std);
+            let due = self.due();
             if let Some(due) = due
                 && due != alarm.deadline()
             {

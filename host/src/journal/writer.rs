@@ -24,7 +24,7 @@ const LAST_TRIES: u32 = 3;
 
 pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Result<JoinHandle<()>, JournalError> {
     let path = segments.path(0);
-    let writer = Writer { shared, segments, file: None, unsynced: None };
+    let writer = Writer::new(shared, segments);
     std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(at(&path))
 }
 
@@ -32,6 +32,8 @@ pub(super) fn start(shared: Arc<Shared>, segments: Segments) -> Result<JoinHandl
 struct Turn {
     /// To be written, by segment.
     queue: VecDeque<(u64, Vec<u8>)>,
+    /// Its size.
+    bytes: usize,
     /// The oldest segment that is needed once it is written.
     needed: u64,
     /// The position behind it.
@@ -40,39 +42,78 @@ struct Turn {
     closed: bool,
 }
 
-struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
     segments: Segments,
     file: Option<(u64, File)>,
     /// Since when something is written but not synced.
     unsynced: Option<Instant>,
+    /// How much of the first buffer that waits is written.
+    written: usize,
+    /// How often that has failed, and how often while the journal was closing.
+    tries: u32,
+    last_tries: u32,
+}
+
+/// A journal's writer without a thread of its own, for simulations: it writes when it is told to.
+pub struct Steps {
+    writer: Writer,
+    turn: Option<Turn>,
+}
+
+impl Steps {
+    pub(super) fn new(shared: Arc<Shared>, segments: Segments) -> Self {
+        Self { writer: Writer::new(shared, segments), turn: None }
+    }
+
+    /// Writes and syncs all that waits, as far as the disk takes it.
+    pub fn step(&mut self) {
+        let mut turn = self.turn.take().unwrap_or_else(|| self.writer.take());
+        if self.writer.write_all(&mut turn.queue) {
+            self.writer.end(&turn, true);
+        } else {
+            self.turn = Some(turn);
+        }
+    }
 }
 
 impl Writer {
+    fn new(shared: Arc<Shared>, segments: Segments) -> Self {
+        Self { shared, segments, file: None, unsynced: None, written: 0, tries: 0, last_tries: 0 }
+    }
+
     fn run(mut self) {
         loop {
-            let Turn { queue, needed, appended, closed } = self.wait();
-            let bytes: usize = queue.iter().map(|(_, buffer)| buffer.len()).sum();
-            self.write_all(queue);
-            let mut state = self.shared.lock();
-            state.queued -= bytes;
-            let more = !state.queue.is_empty();
-            drop(state);
-            self.shared.space.notify_waiters();
-            if self.sync_if_due(closed) && self.publish(needed, appended) {
-                // Everything that `needed` was computed from is on disk now.
-                if let Err(error) = self.segments.remove_below(needed) {
-                    warn!(%error, "old segment not removed");
-                }
+            self.wait();
+            let mut turn = self.take();
+            while !self.write_all(&mut turn.queue) {
+                std::thread::sleep(RETRY);
             }
-            if closed && !more {
+            let more = self.end(&turn, turn.closed);
+            if turn.closed && !more {
                 return;
             }
         }
     }
 
+    /// Tells that all of a turn is written, and syncs if it is time or has to be now; whether more waits.
+    fn end(&mut self, turn: &Turn, sync_now: bool) -> bool {
+        let mut state = self.shared.lock();
+        state.queued -= turn.bytes;
+        let more = !state.queue.is_empty();
+        drop(state);
+        self.shared.space.notify_waiters();
+        if self.sync_if_due(sync_now) && self.publish(turn.needed, turn.appended) {
+            // Everything that `needed` was computed from is on disk now.
+            if let Err(error) = self.segments.remove_below(turn.needed) {
+                warn!(%error, "old segment not removed");
+            }
+        }
+        more
+    }
+
     /// Waits for something to write or to sync.
-    fn wait(&self) -> Turn {
+    fn wait(&self) {
         let mut state = self.shared.lock();
         while state.queue.is_empty() && !state.closed {
             let Some(since) = self.unsynced else {
@@ -88,11 +129,16 @@ impl Writer {
         if !state.queue.is_empty() && !state.closed {
             drop(state);
             std::thread::sleep(GATHER);
-            state = self.shared.lock();
         }
+    }
+
+    /// Takes what is to be written.
+    fn take(&self) -> Turn {
+        let mut state = self.shared.lock();
         let needed = state.bases.values().copied().min().unwrap_or(state.segment);
         let queue = std::mem::take(&mut state.queue);
-        Turn { queue, needed, appended: state.appended, closed: state.closed }
+        let bytes = queue.iter().map(|(_, buffer)| buffer.len()).sum();
+        Turn { queue, bytes, needed, appended: state.appended, closed: state.closed }
     }
 
     /// Tells those who wait for the disk; false if what they wait for may be in a segment that was not synced. Then
@@ -108,26 +154,29 @@ impl Writer {
         true
     }
 
-    fn write_all(&mut self, queue: VecDeque<(u64, Vec<u8>)>) {
-        for (segment, buffer) in queue {
-            let mut written = 0;
-            let (mut tries, mut last_tries) = (0, 0);
-            while let Err(error) = self.write(segment, &buffer, &mut written) {
-                tries += 1;
-                last_tries += u32::from(self.shared.lock().closed);
-                if last_tries == LAST_TRIES {
-                    error!(%error, lost_bytes = buffer.len() - written, "journal not written, rooms may be lost");
-                    return;
+    /// Writes what waits; false if the disk did not take all of it, and it is to be tried again.
+    fn write_all(&mut self, queue: &mut VecDeque<(u64, Vec<u8>)>) -> bool {
+        while let Some((segment, buffer)) = queue.front() {
+            let mut written = self.written;
+            let result = self.write(*segment, buffer, &mut written);
+            self.written = written;
+            if let Err(error) = result {
+                self.tries += 1;
+                self.last_tries += u32::from(self.shared.lock().closed);
+                if self.last_tries < LAST_TRIES {
+                    if self.tries == 1 {
+                        error!(%error, waiting_bytes = buffer.len() - written, "journal not written, trying again");
+                    }
+                    return false;
                 }
-                if tries == 1 {
-                    error!(%error, waiting_bytes = buffer.len() - written, "journal not written, trying again");
-                }
-                std::thread::sleep(RETRY);
+                error!(%error, lost_bytes = buffer.len() - written, "journal not written, rooms may be lost");
+            } else if self.tries > 0 {
+                info!(tries = self.tries, "journal written again");
             }
-            if tries > 0 {
-                info!(tries, "journal written again");
-            }
+            (self.written, self.tries, self.last_tries) = (0, 0, 0);
+            queue.pop_front();
         }
+        true
     }
 
     /// Writes on from where the last try ended, so that no record is doubled or torn in the middle.

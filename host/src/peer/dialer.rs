@@ -1,14 +1,19 @@
 //! Dialer: connections to other nodes.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
+use futures_util::future::{Either, MapErr};
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response, header};
+use tonic::transport::channel::ResponseFuture;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tower::Service;
+use tower::{BoxError, Service};
 
 /// How long the other side may take to take a connection: nodes of a cluster are near each other.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -26,6 +31,16 @@ pub struct Dialer {
     token: Option<HeaderValue>,
     tls: Option<ClientTlsConfig>,
     name: Option<Arc<str>>,
+    network: Option<Arc<dyn Network>>,
+}
+
+/// An answer under way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+/// A network that is none of the system's: in a simulation, all nodes are in one process.
+pub trait Network: Send + Sync {
+    /// Brings a request to whoever listens at `addr`.
+    fn ask(&self, addr: &str, request: Request<Body>) -> Answer;
 }
 
 /// An address that cannot be dialled.
@@ -53,15 +68,26 @@ pub enum ConnectError {
 }
 
 /// A connection to another node, made when it is first used and again after it broke. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PeerChannel {
-    channel: Channel,
+    way: Way,
     token: Option<HeaderValue>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Channel(Channel),
+    Network { network: Arc<dyn Network>, addr: Arc<str> },
 }
 
 impl Dialer {
     pub(super) fn new(token: Option<HeaderValue>, tls: Option<ClientTlsConfig>) -> Self {
-        Self { token, tls, name: None }
+        Self { token, tls, name: None, network: None }
+    }
+
+    /// Reaches everybody through a network of its own.
+    pub fn through(network: Arc<dyn Network>) -> Self {
+        Self { network: Some(network), ..Self::default() }
     }
 
     /// The same, but the other side's certificate must be for `host`, whatever address is dialled. For a node that
@@ -78,6 +104,9 @@ impl Dialer {
     /// # Errors
     /// If `addr` is no address.
     pub fn open(&self, addr: &str) -> Result<PeerChannel, DialError> {
+        if let Some(network) = self.network.clone() {
+            return Ok(PeerChannel { way: Way::Network { network, addr: addr.into() }, token: None });
+        }
         Ok(self.with_token(self.endpoint(addr)?.connect_lazy()))
     }
 
@@ -86,13 +115,16 @@ impl Dialer {
     /// # Errors
     /// If `addr` is no address, or nobody there takes the connection.
     pub async fn connect(&self, addr: &str) -> Result<PeerChannel, ConnectError> {
+        if self.network.is_some() {
+            return Ok(self.open(addr)?);
+        }
         let connected = self.endpoint(addr)?.connect().await;
         let channel = connected.map_err(|source| ConnectError::Away { addr: addr.to_owned(), source })?;
         Ok(self.with_token(channel))
     }
 
     fn with_token(&self, channel: Channel) -> PeerChannel {
-        PeerChannel { channel, token: self.token.clone() }
+        PeerChannel { way: Way::Channel(channel), token: self.token.clone() }
     }
 
     fn endpoint(&self, addr: &str) -> Result<Endpoint, DialError> {
@@ -137,7 +169,8 @@ impl PeerChannel {
         if !url.starts_with("http://") {
             return Err(error("allowed is http://HOST:PORT".into()));
         }
-        Ok(Self { channel: endpoint(url).map_err(error)?.connect_lazy(), token: None })
+        let channel = endpoint(url).map_err(error)?.connect_lazy();
+        Ok(Self { way: Way::Channel(channel), token: None })
     }
 }
 
@@ -154,26 +187,43 @@ fn words(error: &tonic::transport::Error) -> String {
 
 impl Service<Request<Body>> for PeerChannel {
     type Response = Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = <Channel as Service<Request<Body>>>::Future;
+    type Error = BoxError;
+    type Future = Either<MapErr<ResponseFuture, fn(tonic::transport::Error) -> BoxError>, Answer>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.channel.poll_ready(cx)
+        match &mut self.way {
+            Way::Channel(channel) => channel.poll_ready(cx).map_err(Into::into),
+            Way::Network { .. } => Poll::Ready(Ok(())),
+        }
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(token) = &self.token {
             request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
-        self.channel.call(request)
+        match &mut self.way {
+            Way::Channel(channel) => Either::Left(channel.call(request).map_err(Into::into)),
+            Way::Network { network, addr } => Either::Right(network.ask(addr, request)),
+        }
     }
 }
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { token, tls, name } = self;
+        let Self { token, tls, name, network: _ } = self;
         let mut f = f.debug_struct("Dialer");
         f.field("token", &token.is_some()).field("tls", &tls.is_some()).field("name", name).finish()
+    }
+}
+
+impl fmt::Debug for PeerChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("PeerChannel");
+        match &self.way {
+            Way::Channel(channel) => f.field("channel", channel),
+            Way::Network { addr, .. } => f.field("addr", addr),
+        };
+        f.field("token", &self.token.is_some()).finish()
     }
 }
 

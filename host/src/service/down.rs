@@ -79,7 +79,7 @@ fn begin(
     past: Option<&Past>,
 ) -> Result<Sandbox, String> {
     let world = crew.world().clone();
-    tokio::task::block_in_place(|| match past {
+    crate::blocking::in_place(|| match past {
         Some(past) => {
             Sandbox::restore(world, version, Arc::clone(name), past).map_err(|error| error.to_string())
         }

@@ -139,7 +139,7 @@ impl Shard {
             if self.down.is_some() {
                 break false;
             }
-            let due = self.actor.next_timer().map(tokio::time::Instant::from_std);
+            let due = self.actor.next_timer();
             if let Some(due) = due
                 && due != alarm.deadline()
             {

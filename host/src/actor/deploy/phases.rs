@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{DeployError, DeployReport, Deployer, Inner, Step};
 use crate::actor::artefacts::{ArtefactError, EventKind};
 use crate::actor::crew::Live;
+use crate::blocking;
 use crate::plugin::Version;
 
 /// A version that has been compiled, rehearsed and kept, and has changed nothing yet.
@@ -63,7 +64,7 @@ impl Deployer {
     /// If it cannot be read, or is damaged.
     pub async fn artefact(&self, digest: Digest) -> Result<Option<Arc<[u8]>>, ArtefactError> {
         let inner = Arc::clone(&self.inner);
-        let found = tokio::task::spawn_blocking(move || inner.artefacts().find(&digest)).await;
+        let found = blocking::run(move || inner.artefacts().find(&digest)).await;
         // A panic is told by the runtime; nothing was found then.
         found.unwrap_or(Ok(None))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::orders::ask;
 use super::{DeployError, Inner};
 use crate::actor::Order;
+use crate::blocking;
 use crate::plugin::{Instance, Snapshot, Version};
 
 /// Rooms whose state is tried on the new version before the cut.
@@ -14,7 +15,7 @@ impl Inner {
     /// Compiles on a thread that may block; the runtime's workers go on.
     pub(super) async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<Version>, DeployError> {
         let engine = self.engine.clone();
-        let prepare = tokio::task::spawn_blocking(move || Version::prepare(&engine, bytes));
+        let prepare = blocking::run(move || Version::prepare(&engine, bytes));
         let version = prepare.await.map_err(|_| DeployError::Shutdown)??;
         if version.manifest().name != self.crew.plugin() {
             let found = version.manifest().name.clone();
@@ -83,7 +84,7 @@ impl Inner {
     ) -> Result<Result<(), String>, DeployError> {
         let (version, room) = (Arc::clone(version), Arc::clone(room));
         let (world, env) = (self.crew.world().clone(), self.crew.new_env());
-        let task = tokio::task::spawn_blocking(move || {
+        let task = blocking::run(move || {
             let shadow = Instance::new(&version, room, env, &world.ids, &world.settings);
             let mut shadow = shadow.map_err(|fault| fault.to_string())?;
             shadow.set_replaying(true);

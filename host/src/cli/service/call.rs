@@ -43,7 +43,7 @@ pub(super) async fn call(
     let method = server.method(path).await?;
     let request = Request::new(read(&method.input(), json)?);
     let mut grpc = tonic::client::Grpc::new(server.channel.clone());
-    let gone = |error: tonic::transport::Error| Failure::new("the node went away").cause(error);
+    let gone = |error: tower::BoxError| Failure::new("the node went away").cause(error);
     grpc.ready().await.map_err(gone)?;
     let uri = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let uri = uri.parse().map_err(|_| Failure::new(format!("method = {path}: no path of a URL")))?;

@@ -5,9 +5,9 @@
 //! registered stands under the new one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Shared;
@@ -57,7 +57,7 @@ pub(super) async fn expire(shared: Arc<Shared>) {
             continue;
         };
         tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => {
+            () = tokio::time::sleep_until(until) => {
                 let lost = shared.lease.send_if_modified(|lease| {
                     let over = matches!(*lease, Lease::Held { until, .. } if until <= Instant::now());
                     if over {

@@ -1,9 +1,10 @@
 //! Handing: rooms that come from other hosts, and rooms that go there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Registry;
@@ -72,7 +73,10 @@ impl Registry {
     /// The open rooms that are no home rooms.
     pub fn plugin_rooms(&self) -> Vec<String> {
         let rooms = self.rooms();
-        rooms.keys().filter(|name| !Homes::is_home(name)).map(ToString::to_string).collect()
+        let mut names: Vec<_> =
+            rooms.keys().filter(|name| !Homes::is_home(name)).map(ToString::to_string).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Whether a room is open, or waits for its claim.

@@ -1,20 +1,19 @@
 //! Keeping: rooms come back after a restart.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use tracing::{error, info};
 
 use super::Registry;
+use crate::blocking;
 use crate::journal::Past;
 
 impl Registry {
     /// Opens the rooms that an earlier process left, a few at a time, and waits until all of them are open. How many
     /// came back.
     pub async fn restore(self: &Arc<Self>, pasts: BTreeMap<String, Past>) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let rooms = pasts.len();
         let journal = &self.crew.world().journal;
         let opened = stream::iter(pasts)
@@ -32,7 +31,7 @@ impl Registry {
                     }
                 }
             })
-            .buffer_unordered(cores)
+            .buffer_unordered(blocking::width())
             .filter(|opened| std::future::ready(*opened))
             .count()
             .await;

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::{CreateError, Present, Registry};
 use crate::actor::EnlistError;
+use crate::blocking;
 use crate::game::homes::Homes;
 use crate::game::room::{Gone, Target};
 use crate::link::{
@@ -160,7 +161,7 @@ impl Registry {
             return Err(AttachError::Closed { room, why });
         }
         let registry = Arc::clone(self);
-        let profile = tokio::task::spawn_blocking(move || registry.profiles.get(user)).await.ok().flatten();
+        let profile = blocking::run(move || registry.profiles.get(user)).await.ok().flatten();
         let uplink = Uplink { room: handle.name, mailbox: handle.mailbox, login };
         let Ok(permit) = uplink.mailbox.clone().reserve_owned().await else {
             // It has just been closed, or handed over.

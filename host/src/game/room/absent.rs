@@ -2,7 +2,9 @@
 //! their agent broke. Who comes back in time keeps its place (`rejoin`); for the others the guest sees `leave`.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Room;
 use crate::link::LeaveReason;

@@ -8,6 +8,7 @@ use tracing::{debug, error, warn};
 use super::closing::evict;
 use super::{Errand, Room};
 use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, Sandbox};
+use crate::blocking;
 use crate::game::registry::{Registry, RoomHandle};
 use crate::journal::Past;
 use crate::link::{LeaveReason, Up};
@@ -51,7 +52,7 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
     let restored = past.and_then(|past| restore(&registry, &version, &handle.name, &past));
     let back = restored.is_some();
     let sandbox =
-        tokio::task::block_in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
+        blocking::in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
             Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
                 crew.report(&version, &fault);
                 open(fallback, None)
@@ -92,7 +93,7 @@ async fn receive(
     let name = &handle.name;
     let world = registry.crew().world().clone();
     let restore = || Sandbox::restore(world, version, Arc::clone(name), past);
-    let sandbox = match tokio::task::block_in_place(restore) {
+    let sandbox = match blocking::in_place(restore) {
         Ok(sandbox) => sandbox,
         Err(why) => {
             warn!(room = %name, %version, %why, "room of another host cannot be loaded");
@@ -117,7 +118,7 @@ async fn receive(
 fn restore(registry: &Registry, version: &Arc<Version>, name: &Arc<str>, past: &Past) -> Option<Sandbox> {
     let world = registry.crew().world().clone();
     let journal = Arc::clone(&world.journal);
-    match tokio::task::block_in_place(|| Sandbox::restore(world, version, Arc::clone(name), past)) {
+    match blocking::in_place(|| Sandbox::restore(world, version, Arc::clone(name), past)) {
         Ok(sandbox) => Some(sandbox),
         Err(why) => {
             match journal.set_aside(name, past) {

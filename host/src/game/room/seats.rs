@@ -64,7 +64,10 @@ impl Seats {
 
     /// Everybody who has a seat, on the way out or not.
     pub(super) fn users(&self) -> Vec<u64> {
-        self.seats.keys().copied().collect()
+        let mut users: Vec<_> = self.seats.keys().copied().collect();
+        // A map has no order, and what happens to players should have one.
+        users.sort_unstable();
+        users
     }
 
     /// Whether anybody is on the way out.
@@ -133,7 +136,9 @@ impl Seats {
 
     /// Takes out everyone who moves.
     pub(super) fn take_all_moving(&mut self) -> Vec<(Player, Target, Vec<Frames>)> {
-        let sessions: Vec<_> = self.seats.iter().map(|(user, seat)| (*user, seat.session)).collect();
+        let sessions =
+            self.users().into_iter().filter_map(|user| Some((user, self.seats.get(&user)?.session)));
+        let sessions: Vec<_> = sessions.collect();
         sessions.into_iter().filter_map(|(user, session)| self.take_moving(user, session)).collect()
     }
 
@@ -225,8 +230,7 @@ impl Seats {
 
     /// The room ends: players go home, or, where this was their home, are disconnected.
     pub(super) fn clear_out(&mut self, home: bool, why: &str) {
-        let users: Vec<u64> = self.seats.keys().copied().collect();
-        for user in users {
+        for user in self.users() {
             if home {
                 let close = Close {
                     leave: LeaveReason::Closed,

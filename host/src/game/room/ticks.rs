@@ -1,8 +1,9 @@
 //! Ticks: a room's steady clock, scheduled from intended time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hotseat_build::Manifest;
+use tokio::time::Instant;
 
 /// When the next tick is due. Late ones are skipped, never run in a burst.
 #[derive(Debug)]
