@@ -34,6 +34,7 @@ pub(crate) use strikes::Strikes;
 
 use crate::blocking;
 use crate::plugin::{Fault, Input, Version};
+use crate::telemetry::log_limit::limited;
 
 /// Orders an actor may have waiting; the deployer sends one and awaits it.
 pub(crate) const ORDERS: usize = 4;
@@ -106,7 +107,8 @@ impl Actor {
     fn log_fault(&self, version: &Arc<Version>, input: &Input<'_>, fault: &Fault) {
         self.crew.count_fault(fault);
         let frames = fault.frames.join(" < ");
-        warn!(actor = %self.name, version = %version, input = input.kind(), %fault, frames, "guest failed");
+        let (plugin, actor, input) = (self.crew.plugin(), &*self.name, input.kind());
+        limited!(warn, plugin, actor, actor, version = %version, input, %fault, frames, "guest failed");
     }
 
     /// The time, as guests are told it.
@@ -216,7 +218,7 @@ impl Actor {
             Ok(true) => self.crew.metrics().idle_snapshots.inc(),
             Ok(false) => {}
             Err(error) => {
-                warn!(actor = %self.name, %error, "no snapshot");
+                limited!(warn, self.crew.plugin(), &self.name, actor = %self.name, %error, "no snapshot");
                 return lost(Some(&error));
             }
         }
@@ -231,7 +233,8 @@ impl Actor {
         match self.sandbox.trim() {
             Ok(()) => Ok(()),
             Err(error) => {
-                warn!(actor = %self.name, version = %self.sandbox.version(), %error, "no snapshot");
+                let (plugin, actor, version) = (self.crew.plugin(), &*self.name, self.sandbox.version());
+                limited!(warn, plugin, actor, actor, %version, %error, "no snapshot");
                 lost(Some(&error))?;
                 if self.sandbox.overgrown() {
                     return Err(format!("its state cannot be saved: {error}"));

@@ -103,8 +103,12 @@ keys! {
     "Game" {
         /// Rooms that users are spread over by a hash of their id. Keep it once there is data.
         home_rooms: usize = 64, in 1..=65_536;
-        /// Most rooms at a time, home rooms included.
+        /// Most rooms at a time. Home rooms have their places among them, which no other room takes.
         max_rooms: usize = 4096, in 1..=1_000_000;
+        /// Rooms that may be open at a time at the request of one room.
+        rooms_per_room: usize = 1024, in 1..=1_000_000;
+        /// Rooms that may be open at a time at the request of one player.
+        rooms_per_player: usize = 32, in 1..=1_000_000;
         /// Events that may wait for a room; beyond that its clients are read more slowly.
         room_mailbox: usize = 1024, in 1..=65_536;
         /// Inputs a room keeps since its last snapshot, to replay them after a trap.

@@ -16,6 +16,7 @@ mod guest;
 mod imports;
 mod input;
 mod instance;
+mod printable;
 mod version;
 
 pub use document::{Put, next_version, puts_of};
@@ -26,4 +27,5 @@ pub use fault::{Fault, FaultKind};
 pub use guest::{GAME_WORLD, SERVICE_WORLD};
 pub use input::{Input, InputError, Records};
 pub use instance::{Instance, LoadError, Snapshot, Verdict};
+pub use printable::{TEXT_MAX, printable};
 pub use version::{Version, VersionError};

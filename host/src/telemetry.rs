@@ -1,4 +1,5 @@
 //! Telemetry: what a node says about itself.
 
 pub mod log;
+pub(crate) mod log_limit;
 pub mod metrics;

@@ -19,8 +19,10 @@ mod login;
 
 // Guests that misbehave, and the versions of a plugin.
 mod births;
+mod hostile;
 mod limits;
 mod refused;
+mod room_moves;
 mod services;
 mod swap;
 mod swap_back;

@@ -43,7 +43,9 @@ async fn what_cannot_be_a_frame_is_refused() {
     let mut players = PlayersClient::new(world.channel().await);
     for (request, text) in [
         (push(0, 2001, b""), "user 0 is nobody"),
-        (push(1, 65_536, b""), "opcode 65536: must be 0 to 65535"),
+        (push(1, 65_536, b""), "opcode 65536: must be 1001 to 32767, the others are the agent's"),
+        (push(1, 1000, b""), "opcode 1000: must be 1001 to 32767, the others are the agent's"),
+        (push(1, 13, b""), "opcode 13: must be 1001 to 32767, the others are the agent's"),
         (push(1, 2001, &[0; 65_534]), "payload of 65534 bytes: at most 65533"),
     ] {
         let status = players.push(request).await.unwrap_err();

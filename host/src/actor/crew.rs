@@ -132,9 +132,12 @@ impl Crew {
         &self.metrics
     }
 
-    /// A new actor's world, with a seed that no other one shares.
+    /// A new actor's world, with a seed that no other one shares. Its time is the present: what is set in `open` for later
+    /// is due later.
     pub(crate) fn new_env(&self) -> Env {
-        Env::new(self.world.ids.seed())
+        let mut env = Env::new(self.world.ids.seed());
+        env.advance(self.clock().ms_at(tokio::time::Instant::now()));
+        env
     }
 
     /// Counts a guest call.

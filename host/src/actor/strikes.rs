@@ -19,9 +19,14 @@ impl Strikes {
         Self { since: Instant::now(), count: 0 }
     }
 
+    /// Whether the window of the last one is over.
+    pub(crate) fn are_over(&self) -> bool {
+        self.since.elapsed() > WINDOW
+    }
+
     /// Counts one; true at the `limit`-th within the window.
     pub(crate) fn strike(&mut self, limit: u32) -> bool {
-        if self.since.elapsed() > WINDOW {
+        if self.are_over() {
             *self = Self::new();
         }
         self.count += 1;

@@ -156,7 +156,12 @@ pub(super) fn plane_bounds(config: &Config) -> service::Bounds {
 }
 
 pub(super) fn bounds(config: &Config) -> registry::Bounds {
-    registry::Bounds { max_rooms: config.max_rooms, room_mailbox: config.room_mailbox }
+    registry::Bounds {
+        max_rooms: config.max_rooms,
+        rooms_per_room: config.rooms_per_room,
+        rooms_per_player: config.rooms_per_player,
+        room_mailbox: config.room_mailbox,
+    }
 }
 
 pub(super) fn agent_config(config: &Config) -> AgentConfig {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotseat_packet::opcode;
 use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
@@ -99,8 +100,9 @@ impl Tracker {
         if user == 0 {
             return invalid("user 0 is nobody".into());
         }
-        let Ok(opcode) = u16::try_from(opcode) else {
-            return invalid(format!("opcode {opcode}: must be 0 to {}", u16::MAX));
+        let Some(opcode) = u16::try_from(opcode).ok().filter(|opcode| opcode::is_game(*opcode)) else {
+            let (min, max) = (opcode::GAME_MIN, opcode::GAME_MAX);
+            return invalid(format!("opcode {opcode}: must be {min} to {max}, the others are the agent's"));
         };
         let max = hotseat_packet::MAX_DOWN_PAYLOAD;
         if payload.len() > max {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::LINK_VERSION;
 use super::metrics::ClusterMetrics;
@@ -23,6 +23,7 @@ use crate::proto::cluster::down::What as Told;
 use crate::proto::cluster::refused::Why;
 use crate::proto::cluster::up::What;
 use crate::proto::cluster::{self, Down, Hello, Refused, UpBatch, Welcome};
+use crate::telemetry::log_limit::limited;
 
 /// Bytes that may wait for an agent; beyond that it is taken for dead. A broadcast to 10,000 players a tick stays far below.
 const LINE_BYTES: usize = 64 << 20;
@@ -100,7 +101,15 @@ impl Terminal {
             return Err(Status::invalid_argument("the first message of a link must be a hello"));
         };
         if version != LINK_VERSION {
-            warn!(agent = node, version, ours = LINK_VERSION, "agent of another link version refused");
+            limited!(
+                warn,
+                "",
+                &node,
+                agent = node,
+                version,
+                ours = LINK_VERSION,
+                "agent of another link version refused"
+            );
             let text = format!("link version {version} of agent {node}: this host speaks {LINK_VERSION}");
             return Err(Status::failed_precondition(text));
         }
@@ -168,7 +177,14 @@ impl Agent {
             Some(What::Frames(bytes)) => {
                 let Some(seat) = self.sessions.get(&number) else { return };
                 let Ok(frames) = Frames::read(bytes) else {
-                    warn!(agent = self.node, session = number, "link carried torn frames, dropped");
+                    limited!(
+                        warn,
+                        "",
+                        &self.node,
+                        agent = self.node,
+                        session = number,
+                        "link carried torn frames, dropped"
+                    );
                     return;
                 };
                 seat.remote.up(Up::Frames { user: seat.user, session: seat.id, frames });

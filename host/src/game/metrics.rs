@@ -1,6 +1,6 @@
 //! Metrics of rooms.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::telemetry::metrics::{MetricsError, add};
 
@@ -21,6 +21,10 @@ pub struct GameMetrics {
     pub ticks_skipped: IntCounter,
     /// Transfers from room to room.
     pub transfers: IntCounter,
+    /// Rooms that a guest asked for and that were not opened, by reason.
+    pub rooms_refused: IntCounterVec,
+    /// Times a guest failed to let a player in.
+    pub joins_failed: IntCounter,
     /// Documents that a room put in place of one that it did not know.
     pub profile_conflicts: IntCounter,
 }
@@ -33,6 +37,8 @@ impl GameMetrics {
     pub fn register(registry: &Registry) -> Result<Self, MetricsError> {
         let counter = |name, help| add(registry, name, IntCounter::new(name, help));
         let gauge = |name, help| add(registry, name, IntGauge::new(name, help));
+        let refused =
+            ("hotseat_rooms_refused_total", "Rooms that a guest asked for and that were not opened");
         Ok(Self {
             rooms: gauge("hotseat_rooms", "Rooms that are open")?,
             players: gauge("hotseat_players", "Players who sit in a room")?,
@@ -41,6 +47,12 @@ impl GameMetrics {
             undelivered: counter("hotseat_frames_undelivered_total", "Frames to a closing or full session")?,
             ticks_skipped: counter("hotseat_ticks_skipped_total", "Ticks skipped because a room was late")?,
             transfers: counter("hotseat_transfers_total", "Players moved from room to room")?,
+            rooms_refused: add(
+                registry,
+                refused.0,
+                IntCounterVec::new(Opts::new(refused.0, refused.1), &["reason"]),
+            )?,
+            joins_failed: counter("hotseat_joins_failed_total", "Players whom a guest failed to let in")?,
             profile_conflicts: counter(
                 "hotseat_profile_conflicts_total",
                 "Profiles not replaced because another room was faster",

@@ -1,8 +1,10 @@
 //! Registry: all rooms of this node, who is where, and the seat every login is given.
 
+mod entry_faults;
 mod handing;
 mod keeping;
 mod moving;
+mod rooms;
 mod seating;
 
 use std::collections::HashMap;
@@ -12,9 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use self::entry_faults::EntryFaults;
 use self::handing::Staged;
 pub use self::handing::{Document, Packed};
 pub use self::moving::{HOME, MoveError, Moved};
+pub(super) use self::rooms::Maker;
+use self::rooms::{Rooms, Why};
 use super::homes::Homes;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
@@ -34,6 +39,10 @@ const NAME_MAX: usize = 64;
 pub struct Bounds {
     /// Rooms that may be open at a time.
     pub max_rooms: usize,
+    /// Rooms that may be open at the request of one room.
+    pub rooms_per_room: usize,
+    /// Rooms that may be open at the request of one player.
+    pub rooms_per_player: usize,
     /// Items a room's mailbox holds.
     pub room_mailbox: usize,
 }
@@ -44,9 +53,10 @@ pub struct Registry {
     pub(super) profiles: Profiles,
     pub(super) services: Services,
     pub(super) homes: Arc<Homes>,
+    pub(super) entry_faults: EntryFaults,
     crew: Arc<Crew>,
     bounds: Bounds,
-    rooms: Mutex<HashMap<Arc<str>, RoomHandle>>,
+    rooms: Mutex<Rooms>,
     users: Mutex<HashMap<u64, Present>>,
     /// Sessions whose rooms are to let them go, and who waits for that.
     leaving: Mutex<HashMap<SessionId, oneshot::Sender<()>>>,
@@ -62,6 +72,7 @@ pub(super) struct RoomHandle {
     pub(super) mailbox: mpsc::Sender<Up>,
     errands: mpsc::Sender<Errand>,
     opened: Opened,
+    maker: Option<Maker>,
 }
 
 /// A user's one session.
@@ -80,10 +91,29 @@ struct Present {
 pub(super) enum CreateError {
     #[error("room name {0:?}: 1 to {NAME_MAX} of a-z 0-9 / - _ . are allowed, not beginning with home/")]
     Name(String),
-    #[error("max_rooms limit of {0} reached")]
-    Full(usize),
+    #[error("max_rooms limit of {max_rooms} reached, {reserved} of which are for home rooms")]
+    Full { max_rooms: usize, reserved: usize },
+    #[error("rooms_per_room limit of {0} reached: so many rooms are open at the request of this one")]
+    PerRoom(usize),
+    #[error(
+        "rooms_per_player limit of {limit} reached: so many rooms are open at the request of user {user}"
+    )]
+    PerPlayer { user: u64, limit: usize },
     #[error(transparent)]
     Enlist(#[from] EnlistError),
+}
+
+impl CreateError {
+    /// What the metric counts it under.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "name",
+            Self::Full { .. } => "max_rooms",
+            Self::PerRoom(_) => "rooms_per_room",
+            Self::PerPlayer { .. } => "rooms_per_player",
+            Self::Enlist(_) => "plugin",
+        }
+    }
 }
 
 /// What the registry is made of.
@@ -111,6 +141,7 @@ impl Registry {
             profiles,
             services,
             homes,
+            entry_faults: EntryFaults::default(),
             crew,
             bounds,
             rooms: Mutex::default(),
@@ -121,7 +152,7 @@ impl Registry {
         })
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<Arc<str>, RoomHandle>> {
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
         // The maps are whole at every step, so a panic elsewhere does not spoil them.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,22 +207,19 @@ impl Registry {
     }
 
     /// Opens a room for a plugin, unless it is there.
-    pub(super) fn create(self: &Arc<Self>, name: &str, args: &[u8]) -> Result<(), CreateError> {
+    pub(super) fn create(self: &Arc<Self>, name: &str, args: &[u8], maker: Maker) -> Result<(), CreateError> {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"/-_.".contains(&c);
         if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) || Homes::is_home(name) {
             return Err(CreateError::Name(name.to_owned()));
         }
-        self.open(name, args).map(|_| ())
-    }
-
-    fn open(self: &Arc<Self>, name: &str, args: &[u8]) -> Result<RoomHandle, CreateError> {
-        self.open_from(name, args, None, None)
+        self.open_from(name, args, Why::Asked(maker), None, None).map(|_| ())
     }
 
     fn open_from(
         self: &Arc<Self>,
         name: &str,
         args: &[u8],
+        why: Why,
         past: Option<Past>,
         begin: Option<oneshot::Receiver<bool>>,
     ) -> Result<RoomHandle, CreateError> {
@@ -199,9 +227,8 @@ impl Registry {
         if let Some(handle) = rooms.get(name) {
             return Ok(handle.clone());
         }
-        if rooms.len() >= self.bounds.max_rooms {
-            return Err(CreateError::Full(self.bounds.max_rooms));
-        }
+        let homes = usize::try_from(self.homes.count()).unwrap_or(usize::MAX);
+        rooms.check(name, &why, &self.bounds, homes)?;
         let name: Arc<str> = name.into();
         let (orders_sender, orders) = mpsc::channel(ORDERS);
         let live = self.crew.enlist(&name, orders_sender)?;
@@ -213,10 +240,11 @@ impl Registry {
             mailbox: mailbox_sender,
             errands: errands_sender,
             opened: opening,
+            maker: if let Why::Asked(maker) = why { Some(maker) } else { None },
         };
-        rooms.insert(name, handle.clone());
-        let (handle_in, args) = (handle.clone(), args.into());
-        let birth = Birth { handle: handle_in, args, live, past, mailbox, orders, errands, begin, opened };
+        rooms.insert(Arc::clone(&name), handle.clone());
+        let args = args.into();
+        let birth = Birth { name, args, live, past, mailbox, orders, errands, begin, opened };
         self.tasks.spawn(room::run(Arc::clone(self), birth));
         Ok(handle)
     }

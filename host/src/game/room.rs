@@ -7,6 +7,7 @@ mod absent;
 mod birth;
 mod closing;
 mod deferred;
+mod faults;
 mod handing;
 mod puts;
 mod release;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use self::absent::Absent;
 pub(super) use self::birth::{Birth, Opened, run};
+use self::closing::Ending;
 use self::deferred::Deferred;
 pub(super) use self::handing::{Departing, Errand, Gone};
 use self::puts::Puts;
@@ -30,17 +32,11 @@ use self::seats::{Here, Seats};
 use self::ticks::Ticks;
 use super::registry::Registry;
 use crate::actor::{Actor, Delivered, Order, Reply, Sandbox, Strikes};
-use crate::link::{Frames, LeaveReason, Player, SessionId, Up};
-use crate::plugin::{Fault, Input};
+use crate::link::{Frames, FramesBuilder, LeaveReason, Player, SessionId, Up, UserId};
+use crate::plugin::Input;
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
-
-/// Faults of one player's messages within the window of [`Strikes`] that end its session.
-const STRIKES: u32 = 3;
-
-/// Faults of other inputs (ticks, timers) within the same window that end the room.
-const ROOM_STRIKES: u32 = 10;
 
 struct Room {
     name: Arc<str>,
@@ -61,6 +57,7 @@ struct Room {
     /// Players as the gauge knows them.
     counted: i64,
     closing: Option<String>,
+    ending: Ending,
     absent: Absent,
 }
 
@@ -88,6 +85,7 @@ impl Room {
             left: Vec::new(),
             counted: 0,
             closing: None,
+            ending: Ending::default(),
             absent: Absent::default(),
         }
     }
@@ -100,7 +98,7 @@ impl Room {
         mut errands: mpsc::Receiver<Errand>,
     ) {
         let mut gone = false;
-        self.release();
+        self.release(None);
         self.settle(self.now());
         self.write_out();
         let mut batch = Vec::with_capacity(BATCH);
@@ -175,7 +173,8 @@ impl Room {
         }
         self.registry.forget(&self.name);
         self.registry.metrics.rooms.dec();
-        match self.closing.take().filter(|_| !gone) {
+        match self.closing.take() {
+            _ if gone => self.see_off(&mut mailbox).await,
             Some(why) => self.close(&why, &mut mailbox).await,
             None => mailbox.close(),
         }
@@ -196,6 +195,10 @@ impl Room {
     }
 
     fn take(&mut self, now_ms: u64, up: Up) {
+        if self.closing.is_some() {
+            self.ending.late.push(up);
+            return;
+        }
         match up {
             Up::Frames { user, session, frames } => self.on_frames(now_ms, user.0, session, &frames),
             Up::Join { player, backlog, profile, again } => {
@@ -208,7 +211,13 @@ impl Room {
 
     fn on_frames(&mut self, now_ms: u64, user: u64, session: crate::link::SessionId, frames: &Frames) {
         let mut seat_of = None;
+        let mut rest = FramesBuilder::default();
         for (op, payload) in frames.iter() {
+            if self.closing.is_some() {
+                // A frame before this one has ended the room: the next room answers the rest.
+                rest.push(op, payload);
+                continue;
+            }
             if seat_of != Some(self.seats.changes()) {
                 seat_of = Some(self.seats.changes());
                 match self.seats.here(user, session) {
@@ -228,6 +237,9 @@ impl Room {
             }
             self.deliver(now_ms, &Input::Message { user, op, payload });
             self.settle(now_ms);
+        }
+        if !rest.is_empty() {
+            self.ending.late.push(Up::Frames { user: UserId(user), session, frames: rest.take() });
         }
     }
 
@@ -311,7 +323,7 @@ impl Room {
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {
             match self.actor.sandbox.env().next_timer() {
-                Some((due_ms, id)) if due_ms <= now_ms => {
+                Some((due_ms, id)) if due_ms <= now_ms && self.closing.is_none() => {
                     self.deliver(now_ms, &Input::Timer { id });
                     self.settle(now_ms);
                 }
@@ -319,6 +331,7 @@ impl Room {
             }
         }
         if (!self.seats.is_empty() || self.ticks.when_empty())
+            && self.closing.is_none()
             && let Some(step) = self.ticks.step(now)
         {
             self.registry.metrics.ticks_skipped.inc_by(step.skipped);
@@ -338,10 +351,14 @@ impl Room {
     fn deliver(&mut self, now_ms: u64, input: &Input<'_>) {
         match self.actor.deliver(now_ms, input) {
             // Handlers of rooms leave no responses.
-            Delivered::Done | Delivered::Answered(_) => self.release(),
+            Delivered::Done | Delivered::Answered(_) => self.release(input.player()),
             Delivered::Refused { code, text } => self.refuse(input, code, &text),
             Delivered::Failed(fault) => self.on_fault(input, &fault),
-            Delivered::Lost(why) => self.closing = Some(why),
+            Delivered::Lost(why) => {
+                // There is no guest any more that could be told who has left.
+                self.pending.clear();
+                self.closing = Some(why);
+            }
         }
     }
 
@@ -349,18 +366,6 @@ impl Room {
     fn check(&mut self, lost: Result<(), String>) {
         if let Err(why) = lost {
             self.closing = Some(why);
-        }
-    }
-
-    fn on_fault(&mut self, input: &Input<'_>, fault: &Fault) {
-        match *input {
-            Input::Message { user, .. } => self.seats.failed(user, STRIKES, &mut self.pending),
-            Input::Join { user, .. } => self.seats.turn_away(user),
-            _ => {}
-        }
-        let by_player = matches!(input, Input::Message { .. } | Input::Join { .. });
-        if !by_player && self.strikes.strike(ROOM_STRIKES) {
-            self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
         }
     }
 

@@ -5,8 +5,13 @@ use std::fmt;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::effects::TooMuch;
-use super::imports::{NoIds, TooBig, TooManyTimers};
+use super::imports::{NoIds, NotYours, TooBig, TooManyTimers};
 use super::instance::Host;
+use super::printable::{TEXT_MAX, into_printable, printable};
+
+/// Frames of a fault that are kept, and how long each may be, bytes: names are what the artefact says they are.
+const FRAMES_MAX: usize = 32;
+const FRAME_MAX: usize = 256;
 
 /// Which limit or error ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +24,7 @@ pub enum FaultKind {
     Memory,
     /// It recursed past its stack.
     Stack,
-    /// It passed a limit of the contract: effects, payload, timers, snapshot size.
+    /// It passed a limit of the contract: effects, payload, timers, snapshot size, opcodes of the host's.
     Limit,
 }
 
@@ -75,7 +80,7 @@ pub(super) fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
         Some(Trap::StackOverflow) => FaultKind::Stack,
         Some(_) => FaultKind::Trap,
         None if error.is::<TooMuch>() || error.is::<TooManyTimers>() => FaultKind::Limit,
-        None if error.is::<TooBig>() || error.is::<NoIds>() => FaultKind::Limit,
+        None if error.is::<TooBig>() || error.is::<NoIds>() || error.is::<NotYours>() => FaultKind::Limit,
         None => FaultKind::Trap,
     };
     let text = match kind {
@@ -89,7 +94,7 @@ pub(super) fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
         }
         _ => error.root_cause().to_string(),
     };
-    Fault { kind, text, frames }
+    Fault { kind, text: into_printable(text, TEXT_MAX), frames }
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
@@ -104,7 +109,8 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
             frames.push(named(frame.func_name()));
         }
     }
-    frames
+    frames.truncate(FRAMES_MAX);
+    frames.iter().map(|frame| printable(frame, FRAME_MAX)).collect()
 }
 
 fn demangle(name: &str) -> String {

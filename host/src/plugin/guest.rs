@@ -5,6 +5,7 @@ use wasmtime::{Result, Store};
 
 use super::input::Input;
 use super::instance::{Host, Snapshot, Verdict};
+use super::printable::{TEXT_MAX, into_printable};
 
 /// What `wit/` says of the world `game-logic`, as Rust, and the imports of all worlds.
 #[allow(
@@ -136,7 +137,9 @@ fn call_game(
         Input::Message { user, op, payload } => {
             return Ok(match guest.call_message(store, user, op, payload)? {
                 Ok(()) => Verdict::Done,
-                Err(Refusal { code, text }) => Verdict::Refused { code, text },
+                Err(Refusal { code, text }) => {
+                    Verdict::Refused { code, text: into_printable(text, TEXT_MAX) }
+                }
             });
         }
         Input::Tick { dt_ms } => guest.call_tick(store, dt_ms)?,
@@ -196,7 +199,7 @@ fn answer(status: u32, body: &[u8], text: &str) -> Answer {
 
 fn refused(failure: Failure) -> Verdict {
     let Failure { status, text } = failure;
-    Verdict::Refused { code: i32::try_from(status).unwrap_or(i32::MAX), text }
+    Verdict::Refused { code: i32::try_from(status).unwrap_or(i32::MAX), text: into_printable(text, TEXT_MAX) }
 }
 
 fn misplaced(input: &Input<'_>, world: &str) -> wasmtime::Error {

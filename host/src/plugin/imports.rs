@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use hotseat_packet::opcode;
+use tracing::{Level, debug, enabled, error, info, warn};
 use wasmtime::component::{HasSelf, Linker, WasmList, WasmStr};
 use wasmtime::{Result, StoreContextMut};
 
 use super::guest::game::hotseat::plugin as wit;
 use super::instance::Host;
+use super::printable::{TEXT_MAX, printable};
 use crate::snowflake::{Block, Generator, GeneratorError};
+use crate::telemetry::log_limit::{LogLimit, Rate};
 
 /// Limits of `wit/host.wit`, each named there.
 const LOG_LINE_MAX: usize = 1024;
 const LOG_LINES_PER_S: u32 = 100;
+/// Lines of all guests together: a hundred rooms that log as much as they may would fill a disk in hours.
+const LOG_LINES: Rate =
+    Rate { window: Duration::from_secs(1), source: LOG_LINES_PER_S, plugin: 500, node: 1000 };
+static LOG_LIMIT: LogLimit = LogLimit::new(LOG_LINES);
 const TIMERS_MAX: usize = 1024;
 const PROFILE_MAX: usize = 64 << 10;
 const BODY_MAX: usize = 1 << 20;
@@ -31,6 +38,11 @@ pub(super) struct TooBig {
     length: usize,
     most: usize,
 }
+
+/// An opcode that is not the game's to use.
+#[derive(Debug, thiserror::Error)]
+#[error("opcode {0}: a game sends {min} to {max}, the others are the host's", min = opcode::GAME_MIN, max = opcode::GAME_MAX)]
+pub(super) struct NotYours(u16);
 
 /// One timer more than a room may have.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +88,7 @@ fn link_players(linker: &mut Linker<Host>) -> Result<()> {
         |mut store: StoreContextMut<'_, Host>, (user, op, payload): (u64, u16, WasmList<u8>)| {
             let mut effects = std::mem::take(&mut store.data_mut().effects);
             let bytes = payload.as_le_slice(&store);
-            let result = check_payload(bytes).and_then(|()| Ok(effects.send(user, op, bytes)?));
+            let result = check_frame(op, bytes).and_then(|()| Ok(effects.send(user, op, bytes)?));
             store.data_mut().effects = effects;
             result
         },
@@ -87,7 +99,7 @@ fn link_players(linker: &mut Linker<Host>) -> Result<()> {
             let mut effects = std::mem::take(&mut store.data_mut().effects);
             let bytes = payload.as_le_slice(&store);
             let users = users.as_le_slice(&store).iter().map(|user| u64::from_le(*user));
-            let result = check_payload(bytes).and_then(|()| Ok(effects.broadcast(users, op, bytes)?));
+            let result = check_frame(op, bytes).and_then(|()| Ok(effects.broadcast(users, op, bytes)?));
             store.data_mut().effects = effects;
             result
         },
@@ -121,14 +133,16 @@ fn link_channels(linker: &mut Linker<Host>) -> Result<()> {
     streams.func_wrap(
         "end",
         |mut store: StoreContextMut<'_, Host>, (channel, status, text): (u64, u32, WasmStr)| {
-            let text = text.to_str(&store)?.into_owned();
-            check("text", text.len(), BODY_MAX)?;
+            let text = printable(&text.to_str(&store)?, TEXT_MAX);
             Ok(store.data_mut().effects.end_channel(channel, status, &text)?)
         },
     )
 }
 
-fn check_payload(bytes: &[u8]) -> Result<()> {
+fn check_frame(op: u16, bytes: &[u8]) -> Result<()> {
+    if !opcode::is_game(op) {
+        return Err(NotYours(op).into());
+    }
     Ok(check("frame payload", bytes.len(), hotseat_packet::MAX_DOWN_PAYLOAD)?)
 }
 
@@ -300,9 +314,8 @@ impl LogGate {
     }
 
     fn write(&mut self, level: u32, message: &str) {
-        let message = &message[..message.floor_char_boundary(LOG_LINE_MAX)];
         // A line is one line: control characters could forge others.
-        let message = message.replace(char::is_control, " ");
+        let message = printable(message, LOG_LINE_MAX);
         if level == 0 {
             self.last_error = Some(message.clone());
         }
@@ -310,6 +323,11 @@ impl LogGate {
             return;
         }
         let Self { plugin, version, room, .. } = self;
+        // Lines that nobody wants to see cost the others no place.
+        if (level <= 2 || enabled!(target: "guest", Level::DEBUG)) && LOG_LIMIT.admit(plugin, room).is_none()
+        {
+            return;
+        }
         match level {
             0 => error!(target: "guest", plugin, version, %room, "{message}"),
             1 => warn!(target: "guest", plugin, version, %room, "{message}"),

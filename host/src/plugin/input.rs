@@ -40,6 +40,15 @@ impl Input<'_> {
         }
     }
 
+    /// The player whom it is about, if it is about one.
+    pub fn player(&self) -> Option<u64> {
+        match self {
+            Self::Message { user, .. } | Self::Join { user, .. } | Self::Rejoin { user } => Some(*user),
+            Self::Leave { user, .. } => Some(*user),
+            _ => None,
+        }
+    }
+
     /// Whether it belongs to the state: replaying the log without it gives another one.
     pub fn changes_state(&self) -> bool {
         !matches!(self, Self::Query { .. })

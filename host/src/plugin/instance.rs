@@ -16,6 +16,7 @@ use super::fault::{Fault, FaultKind, fault};
 use super::guest::Guest;
 use super::imports::{Ids, LogGate};
 use super::input::Input;
+use super::printable::{TEXT_MAX, into_printable};
 use super::version::Version;
 use crate::snowflake::Generator;
 
@@ -168,7 +169,7 @@ impl Instance {
     pub fn open(&mut self, key: &str, args: &[u8]) -> Result<(), LoadError> {
         self.begin(LIFECYCLE_MS);
         let result = self.guest.open(&mut self.store, key, args);
-        self.end(result)?.map_err(LoadError::Declined)
+        self.end(result)?.map_err(declined)
     }
 
     /// Takes over a room.
@@ -178,7 +179,7 @@ impl Instance {
     pub fn load(&mut self, snapshot: &Snapshot) -> Result<(), LoadError> {
         self.begin(LIFECYCLE_MS);
         let result = self.guest.load(&mut self.store, snapshot);
-        let loaded = self.end(result)?.map_err(LoadError::Declined);
+        let loaded = self.end(result)?.map_err(declined);
         self.store.data_mut().effects.clear();
         loaded
     }
@@ -264,6 +265,10 @@ impl Instance {
     fn end<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Fault> {
         result.map_err(|error| fault(&mut self.store, &error))
     }
+}
+
+fn declined(text: String) -> LoadError {
+    LoadError::Declined(into_printable(text, TEXT_MAX))
 }
 
 impl fmt::Debug for Instance {

@@ -8,6 +8,8 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use super::log_limit;
+
 /// Why the metrics could not be set up or written.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -38,6 +40,7 @@ impl Metrics {
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let agent = AgentMetrics::register(&registry)?;
+        add(&registry, "hotseat_log_lines_suppressed_total", Ok(log_limit::SUPPRESSED.clone()))?;
         Ok(Self { registry, agent })
     }
 

@@ -25,6 +25,18 @@ const MAX_NAME: usize = 32;
 /// Players an arena holds; a notify about all of them is 60 KB, which is below the largest frame.
 pub const MAX_PLAYERS: usize = 3_000;
 
+/// The timer that looks whether the arena is still empty; set when the last player has stopped playing.
+const EMPTY: u64 = 4;
+
+/// How long an arena stays open in which nobody plays, unless the operator's setting [`EMPTY_SETTING`] says otherwise.
+const EMPTY_MS: u32 = 10_000;
+
+/// The operator's setting for that, milliseconds.
+const EMPTY_SETTING: &str = "arena_empty_ms";
+
+/// Why an arena closes, for the operator: nobody plays in it.
+pub const CLOSED_EMPTY: u32 = 1001;
+
 /// What one version of the game does differently from another.
 pub trait Rules: Sized + 'static {
     /// The number clients see.
@@ -98,6 +110,10 @@ impl<R: Rules> Game for Arena<R> {
 
     fn open(room: &Room<Self>, key: &str, _args: &[u8]) -> Result<Self, String> {
         let name = key.strip_prefix(ARENA_PREFIX);
+        if name.is_some() {
+            // Whoever asked for it may be gone before it is there.
+            room.set_timer(EMPTY, empty_ms(room));
+        }
         Ok(Self {
             name: name.unwrap_or_default().to_owned(),
             enter_on_join: name.is_some(),
@@ -128,10 +144,11 @@ impl<R: Rules> Game for Arena<R> {
         }
     }
 
-    fn leave(&mut self, _room: &Room<Self>, user: UserId, _reason: LeaveReason) {
+    fn leave(&mut self, room: &Room<Self>, user: UserId, _reason: LeaveReason) {
         self.players.remove(&user);
         self.asked.remove(&user);
         self.scores.forget(user);
+        self.watch_empty(room);
     }
 
     fn message(&mut self, room: &Room<Self>, user: UserId, op: u16, payload: &[u8]) -> Result<(), Refusal> {
@@ -179,6 +196,7 @@ impl<R: Rules> Game for Arena<R> {
             scores::REPORT => self.report(room),
             scores::ASK => self.ask(room),
             talk::LISTEN => self.listen(room),
+            EMPTY => self.close_empty(room),
             _ => {}
         }
     }
@@ -211,6 +229,7 @@ impl<R: Rules> Arena<R> {
     fn leave_req(&mut self, room: &Room<Self>, user: UserId) -> Result<(), Refusal> {
         let player = self.players.remove(&user).ok_or_else(not_entered)?;
         send(room, user, LEAVE_ACK, &LeaveAck { score: player.score });
+        self.watch_empty(room);
         Ok(())
     }
 
@@ -221,6 +240,26 @@ impl<R: Rules> Arena<R> {
             .ok_or_else(|| Code::BadHeading.refusal(format!("heading {dx},{dy}: each must be -1, 0 or 1")))?;
         player.last_move = seq;
         Ok(())
+    }
+
+    /// Where nobody plays any more, the time begins after which the arena closes. Home rooms stay.
+    fn watch_empty(&self, room: &Room<Self>) {
+        if self.enter_on_join && self.players.is_empty() {
+            room.set_timer(EMPTY, empty_ms(room));
+        }
+    }
+
+    /// Nobody has played here for a while: who only looks on goes home. Scores that rank has not taken yet are waited for,
+    /// as long as it takes any; players bring them along to the next arena else.
+    fn close_empty(&mut self, room: &Room<Self>) {
+        if !self.enter_on_join || !self.players.is_empty() {
+            return;
+        }
+        if !self.scores.unreported.is_empty() && self.scores.failures == 0 {
+            room.set_timer(EMPTY, empty_ms(room));
+        } else {
+            room.close_room(CLOSED_EMPTY);
+        }
     }
 
     /// Lets a player play; one who does already is told again where it stands.
@@ -270,6 +309,11 @@ impl<M: Default> Player<M> {
     fn new(at: Point, best: u32) -> Self {
         Self { at, heading: Heading::default(), score: 0, best, last_move: 0, memory: M::default() }
     }
+}
+
+fn empty_ms<G: Game>(room: &Room<G>) -> u32 {
+    let setting = room.config(EMPTY_SETTING).and_then(|value| String::from_utf8(value).ok()?.parse().ok());
+    setting.unwrap_or(EMPTY_MS)
 }
 
 fn anywhere<G: Game>(room: &Room<G>) -> Point {

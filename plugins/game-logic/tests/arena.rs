@@ -245,3 +245,31 @@ fn who_comes_back_plays_on_if_it_played_before() {
     home.rejoin(2);
     assert!(home.sent_to(2).is_empty());
 }
+
+#[test]
+fn an_arena_in_which_nobody_plays_closes_and_a_home_room_stays() {
+    let mut pit = GameRoom::open("arena/pit-7", b"").expect("opens");
+    pit.join(1);
+    pit.advance(60_000);
+    assert_eq!(pit.closed(), None, "somebody plays");
+    pit.message(1, LEAVE_REQ, b"").expect("is accepted");
+    pit.advance(9_000);
+    enter(&mut pit, 1);
+    pit.advance(60_000);
+    assert_eq!(pit.closed(), None, "somebody plays again");
+    pit.leave(1, LeaveReason::Lost);
+    pit.advance(9_000);
+    assert_eq!(pit.closed(), None);
+    pit.advance(1_000);
+    assert_eq!(pit.closed(), Some(game_logic::arena::CLOSED_EMPTY));
+
+    let mut nobody = GameRoom::open("arena/pit-8", b"").expect("opens");
+    nobody.advance(10_000);
+    assert_eq!(nobody.closed(), Some(game_logic::arena::CLOSED_EMPTY), "nobody ever came");
+
+    let mut home = room(1..=1);
+    enter(&mut home, 1);
+    home.leave(1, LeaveReason::Closed);
+    home.advance(60_000);
+    assert_eq!((home.closed(), home.timers()), (None, vec![]));
+}

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The world of plugins that serve gRPC.
 pub(crate) const SERVICE_WORLD: &str = "service";
 
+/// The longest version, bytes: it is the label that logs, reports and file names show.
+const VERSION_MAX: usize = 64;
+
 /// What a plugin says about itself; the content of `plugin.toml`.
 ///
 /// The same text, completed with the defaults, travels in the artefact's `hotseat:manifest` section.
@@ -17,7 +20,7 @@ pub(crate) const SERVICE_WORLD: &str = "service";
 pub struct Manifest {
     /// The plugin's name: 1 to 64 of `a-z 0-9 -`, beginning with a letter.
     pub name: String,
-    /// The version of this build.
+    /// The version of this build: at most 64 bytes.
     pub version: Version,
     /// The world of `wit/` that the component is for, such as `game-logic`.
     pub world: String,
@@ -157,11 +160,15 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let raw: Raw =
             toml::from_str(text).map_err(|e| ManifestError::Syntax(e.to_string().trim_end().into()))?;
-        let version = Version::parse(&raw.version).map_err(|e| ManifestError::Value {
+        let refused = |why: String| ManifestError::Value {
             key: "version",
-            value: raw.version.clone(),
-            allowed: format!("a semantic version such as \"1.0.0\" ({e})"),
-        })?;
+            value: raw.version.chars().take(80).collect(),
+            allowed: format!("a semantic version such as \"1.0.0\" ({why})"),
+        };
+        if raw.version.len() > VERSION_MAX {
+            return Err(refused(format!("at most {VERSION_MAX} bytes")));
+        }
+        let version = Version::parse(&raw.version).map_err(|e| refused(e.to_string()))?;
         check_word("name", &raw.name)?;
         check_word("world", &raw.world)?;
         let service = service(&raw.world, raw.service)?;
@@ -328,6 +335,8 @@ mod tests {
         refused(&format!("{HEAD}[limits]\nfsync_ms = 9999999999\n"), &["limits.fsync_ms", "9999999999"]);
         refused(&format!("{HEAD}[limits]\ndurability = \"disk\"\n"), &["disk", "journal"]);
         refused(&HEAD.replace("1.2.3", "1.2"), &["version", "1.2", "1.0.0"]);
+        let long = format!("1.2.3-{}", "a".repeat(100));
+        refused(&HEAD.replace("1.2.3", &long), &["version", "at most 64 bytes"]);
         refused(&HEAD.replace("arena", "Arena 1"), &["name", "Arena 1", "a-z"]);
         refused(&HEAD.replace("arena", ""), &["name", "1 to 64"]);
         refused(&HEAD.replace("arena", &"a".repeat(65)), &["1 to 64"]);

@@ -28,8 +28,8 @@ impl<G: Game> Room<G> {
         Self { game: Rc::clone(&self.game), executor: Rc::clone(&self.executor) }
     }
 
-    /// *Effect.* Sends one frame to one player of this room; others are ignored. `payload`: at most 65,533 bytes,
-    /// more is a trap.
+    /// *Effect.* Sends one frame to one player of this room; others are ignored. `op`: 1001 to 32767, the others are the
+    /// host's own and a trap. `payload`: at most 65,533 bytes, more is a trap.
     pub fn send(&self, user: UserId, op: u16, payload: &[u8]) {
         host::send(user, op, payload);
     }
@@ -48,19 +48,22 @@ impl<G: Game> Room<G> {
     }
 
     /// *Effect.* Ends a player's session after everything sent before has left. The client finds `reason` (1000
-    /// and up) in its last frame; [`Game::leave`] follows as its own event.
+    /// and up; what is below is sent as 1000) in its last frame; [`Game::leave`] follows as its own event.
     pub fn kick(&self, user: UserId, reason: u32) {
         host::kick(user, reason);
     }
 
     /// *Effect.* Moves a player, socket and all, to another room of this plugin: [`Game::leave`] here, then
-    /// [`Game::join`] there. If there is no such room the player stays, and this one sees [`Game::rejoin`].
+    /// [`Game::join`] there. If there is no such room the player stays, and this one sees [`Game::rejoin`]. If the room
+    /// ends on the way or fails in its `join`, the player goes to its home room.
     pub fn transfer(&self, user: UserId, room: &str) {
         host::transfer(user, room);
     }
 
     /// *Effect.* Opens a room of this plugin; does nothing if it is there. Names: 1 to 64 of `a-z 0-9 / - _ .`, not
-    /// beginning with `home/`. `args` reach its [`Game::open`].
+    /// beginning with `home/`. `args` reach its [`Game::open`]. The operator bounds how many rooms are open at a time, at
+    /// the request of one room and of one player; beyond that none is opened, and a transfer there ends in
+    /// [`Game::rejoin`].
     pub fn create_room(&self, room: &str, args: &[u8]) {
         host::create_room(room, args);
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::base::{Base, Begin};
 use super::{Sandbox, World};
 use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Records, Verdict, Version};
 use crate::snowflake::Generator;
+use crate::telemetry::log_limit::limited;
 
 /// Inputs that a rebuild may leave out because they fault in it, before it gives up. More than one happens only
 /// when an older version replays what a newer one has handled.
@@ -36,7 +35,8 @@ impl Sandbox {
                 }
                 Err((at, fault)) if skips.len() < SKIPS_MAX => {
                     self.post_replayed(version, at, &skips, &fault);
-                    warn!(room = %self.room, version = %version, input = at, %fault, "replayed input skipped");
+                    let (plugin, room) = (&version.manifest().name, &*self.room);
+                    limited!(warn, plugin, room, room, %version, input = at, %fault, "replayed input skipped");
                     skips.insert(at);
                 }
                 Err((_, fault)) => return Err(fault.into()),

@@ -1,20 +1,25 @@
 //! Told: why hosts take no links from this node, said now and then and not at each try.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tonic::Code::{FailedPrecondition, PermissionDenied, Unauthenticated};
 use tonic::Status;
 use tracing::warn;
 
-/// How often a refusal of one host is told.
-const AGAIN: Duration = Duration::from_secs(30);
+use crate::telemetry::log_limit::{LogLimit, Rate};
+
+/// How often refusals are told: each host's once in half a minute.
+const RATE: Rate = Rate { window: Duration::from_secs(30), source: 1, plugin: 64, node: 64 };
 
 /// Hosts that have refused links of this node, and when that was told.
-#[derive(Debug, Default)]
-pub(in crate::cluster) struct Told(Mutex<HashMap<String, Instant>>);
+#[derive(Debug)]
+pub(in crate::cluster) struct Told(LogLimit);
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(LogLimit::new(RATE))
+    }
+}
 
 impl Told {
     /// A host has not taken a link. That it is not there is no news; that it does not want this node is.
@@ -22,10 +27,7 @@ impl Told {
         if !matches!(status.code(), FailedPrecondition | PermissionDenied | Unauthenticated) {
             return;
         }
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| at.elapsed() < AGAIN);
-        if let Entry::Vacant(free) = told.entry(host.to_owned()) {
-            free.insert(Instant::now());
+        if self.0.admit("", host).is_some() {
             warn!(host, why = status.message(), "host refuses the link");
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Registry;
+use super::{Registry, Why};
 use crate::game::homes::Homes;
 use crate::game::room::{Departing, Errand, Gone};
 use crate::journal::Past;
@@ -59,7 +59,8 @@ impl Registry {
         if self.exists(name) {
             return Err(format!("room {name} is here already"));
         }
-        let handle = self.open_from(name, &[], Some(past), Some(begun)).map_err(|error| error.to_string())?;
+        let handle = self.open_from(name, &[], Why::Kept, Some(past), Some(begun));
+        let handle = handle.map_err(|error| error.to_string())?;
         self.staged().insert(name.to_owned(), Staged { begin, since: Instant::now() });
         let mut opened = handle.opened.clone();
         let outcome = opened.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());

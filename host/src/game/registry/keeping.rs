@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use tracing::{error, info};
 
-use super::Registry;
+use super::{Registry, Why};
 use crate::blocking;
 use crate::journal::Past;
 
@@ -18,7 +18,7 @@ impl Registry {
         let journal = &self.crew.world().journal;
         let opened = stream::iter(pasts)
             .map(|(name, past)| async move {
-                match self.open_from(&name, &[], Some(past.clone()), None) {
+                match self.open_from(&name, &[], Why::Kept, Some(past.clone()), None) {
                     Ok(handle) => {
                         let mut opened = handle.opened.clone();
                         matches!(opened.wait_for(Option::is_some).await.as_deref(), Ok(Some(Ok(()))))

@@ -6,9 +6,8 @@ use std::time::Duration;
 use hotseat_packet::code;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
-use tracing::warn;
 
-use super::{CreateError, Present, Registry};
+use super::{CreateError, Present, Registry, Why};
 use crate::actor::EnlistError;
 use crate::blocking;
 use crate::game::homes::Homes;
@@ -17,6 +16,7 @@ use crate::link::{
     Ask, Attach, AttachError, Close, Frames, LeaveReason, Outbox, Player, Released, Signal, Up, Uplink,
     UserId, Wish,
 };
+use crate::telemetry::log_limit::limited;
 
 /// How long a login waits for the room of an older session to let go: what that puts last is what the player comes with.
 const LETTING_GO: Duration = Duration::from_secs(2);
@@ -149,12 +149,13 @@ impl Registry {
     async fn place(self: &Arc<Self>, coming: Coming, room: String) -> Result<Place, AttachError> {
         let Coming { player, backlog, login, again } = coming;
         let user = player.user.0;
-        let handle = self.open(&room, &[]).map_err(|error| match error {
-            CreateError::Enlist(EnlistError::NoVersion(_)) => AttachError::NoPlugin,
-            CreateError::Full(limit) => AttachError::Busy { what: "max_rooms", limit },
-            CreateError::Enlist(EnlistError::Stopped) => AttachError::Shutdown,
-            CreateError::Name(_) => AttachError::Closed { room: room.clone(), why: error.to_string() },
-        })?;
+        let handle = if Homes::is_home(&room) {
+            self.open_from(&room, &[], Why::Needed, None, None).map_err(|error| unopened(error, &room))?
+        } else {
+            // What a guest has opened, a guest alone opens again.
+            let open = self.rooms().get(&*room).cloned();
+            open.ok_or_else(|| AttachError::Elsewhere { room: room.clone() })?
+        };
         let mut opened = handle.opened.clone();
         let outcome = opened.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         if let Some(Err(why)) = outcome {
@@ -213,6 +214,8 @@ impl Registry {
             // Another host has it. If the session has ended, what it sent last is nobody's: it left no seat behind.
             if gone.is_none() {
                 self.release(&player, Gone { room, node: None }, backlog, false);
+            } else {
+                self.metrics.stale.inc_by(backlog.iter().map(|frames| u64::from(frames.count())).sum());
             }
             return;
         }
@@ -241,7 +244,8 @@ impl Registry {
                     }
                 }
                 Err(error) => {
-                    warn!(%user, %from, %error, "no room for a player who had to move");
+                    let plugin = registry.crew.plugin();
+                    limited!(warn, plugin, &from, %user, %from, %error, "no room for a player who had to move");
                     outbox.close(Close {
                         leave: LeaveReason::Closed,
                         reason: "no_room",
@@ -296,6 +300,18 @@ impl Registry {
         }
         player.outbox.signal(Signal::Moving);
         Arc::clone(self).forward(player, Target::Home, backlog, None, from);
+    }
+}
+
+/// Why there is no seat in a home room that cannot be opened.
+fn unopened(error: CreateError, room: &str) -> AttachError {
+    match error {
+        CreateError::Enlist(EnlistError::NoVersion(_)) => AttachError::NoPlugin,
+        CreateError::Full { max_rooms, .. } => AttachError::Busy { what: "max_rooms", limit: max_rooms },
+        CreateError::Enlist(EnlistError::Stopped) => AttachError::Shutdown,
+        CreateError::Name(_) | CreateError::PerRoom(_) | CreateError::PerPlayer { .. } => {
+            AttachError::Closed { room: room.to_owned(), why: error.to_string() }
+        }
     }
 }
 

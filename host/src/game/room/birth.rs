@@ -9,17 +9,19 @@ use super::closing::evict;
 use super::{Errand, Room};
 use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, Sandbox};
 use crate::blocking;
-use crate::game::registry::{Registry, RoomHandle};
+use crate::game::registry::Registry;
 use crate::journal::Past;
 use crate::link::{LeaveReason, Up};
 use crate::plugin::{Input, LoadError, Version};
+use crate::telemetry::log_limit::limited;
 
 /// Whether the room has opened; `None` while it tries.
 pub(in crate::game) type Opened = watch::Receiver<Option<Result<(), String>>>;
 
 /// What a room is born with.
 pub(in crate::game) struct Birth {
-    pub(in crate::game) handle: RoomHandle,
+    /// Its name. Not its mailbox: a room that ends waits until nobody can send to it any more.
+    pub(in crate::game) name: Arc<str>,
     pub(in crate::game) args: Arc<[u8]>,
     /// What it is to run.
     pub(in crate::game) live: Live,
@@ -35,10 +37,10 @@ pub(in crate::game) struct Birth {
 
 /// Opens the room and runs it to its end.
 pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
-    let Birth { handle, args, live, past, mut mailbox, orders, errands, begin, opened } = birth;
+    let Birth { name, args, live, past, mut mailbox, orders, errands, begin, opened } = birth;
     let Live { version, fallback } = live;
     if let (Some(past), Some(begin)) = (&past, begin) {
-        let Some(room) = receive(registry, &handle, &version, past, begin, &opened).await else { return };
+        let Some(room) = receive(registry, &name, &version, past, begin, &opened).await else { return };
         let (room, answers) = room;
         room.run(mailbox, orders, answers, errands).await;
         return;
@@ -46,10 +48,10 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
     let crew = Arc::clone(registry.crew());
     let env = crew.new_env();
     let open = |version: &Arc<Version>, fallback| {
-        let (world, room, args) = (crew.world().clone(), Arc::clone(&handle.name), Arc::clone(&args));
+        let (world, room, args) = (crew.world().clone(), Arc::clone(&name), Arc::clone(&args));
         Sandbox::open(world, version, fallback, room, args, env.clone())
     };
-    let restored = past.and_then(|past| restore(&registry, &version, &handle.name, &past));
+    let restored = past.and_then(|past| restore(&registry, &version, &name, &past));
     let back = restored.is_some();
     let sandbox =
         blocking::in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
@@ -61,9 +63,9 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
         });
     match sandbox {
         Ok(sandbox) => {
-            debug!(room = %handle.name, version = %sandbox.version(), "room open");
+            debug!(room = %name, version = %sandbox.version(), "room open");
             let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
-            let mut room = Room::new(registry, handle.name, sandbox, replies);
+            let mut room = Room::new(registry, name, sandbox, replies);
             if back {
                 room.come_back();
             }
@@ -72,11 +74,11 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
             room.run(mailbox, orders, answers, errands).await;
         }
         Err(error) => {
-            warn!(room = %handle.name, version = %version, %error, "room cannot open");
+            limited!(warn, crew.plugin(), &name, room = %name, version = %version, %error, "room cannot open");
             opened.send_replace(Some(Err(error.to_string())));
-            registry.forget(&handle.name);
+            registry.forget(&name);
             mailbox.close();
-            evict(&registry, &mut mailbox, &handle.name).await;
+            evict(&registry, &mut mailbox, &name).await;
         }
     }
 }
@@ -84,13 +86,12 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
 /// Loads a room that another host hands over, and waits until it is this host's.
 async fn receive(
     registry: Arc<Registry>,
-    handle: &RoomHandle,
+    name: &Arc<str>,
     version: &Arc<Version>,
     past: &Past,
     begin: oneshot::Receiver<bool>,
     opened: &watch::Sender<Option<Result<(), String>>>,
 ) -> Option<(Room, mpsc::Receiver<Reply>)> {
-    let name = &handle.name;
     let world = registry.crew().world().clone();
     let restore = || Sandbox::restore(world, version, Arc::clone(name), past);
     let sandbox = match blocking::in_place(restore) {

@@ -25,6 +25,9 @@ impl Room {
         }
         let now_ms = self.now();
         for _ in 0..BATCH.min(self.deferred.len()) {
+            if self.closing.is_some() {
+                return;
+            }
             match self.deferred.pop_front() {
                 Some(Deferred::Rejoin(user)) => self.deliver(now_ms, &Input::Rejoin { user }),
                 Some(Deferred::Refused(token)) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::seats::{Here, Target};
 use super::{Departure, Room};
@@ -17,6 +17,7 @@ use crate::actor::Reply;
 use crate::journal::Past;
 use crate::link::{Frames, LeaveReason, Player, Signal, Up, UserId};
 use crate::plugin::Input;
+use crate::telemetry::log_limit::limited;
 
 /// How long the sessions may take to fence off. Those that do not are sent along with what has come from them.
 const FENCING: Duration = Duration::from_secs(2);
@@ -116,7 +117,7 @@ impl Room {
         }
         match gone.await {
             Ok(gone) => {
-                self.depart(aboard, &gone, mailbox).await;
+                self.depart(aboard, gone);
                 true
             }
             Err(_) => {
@@ -139,7 +140,7 @@ impl Room {
     /// Stops everybody who sits here, and collects what they have sent.
     async fn fence_off(&mut self, mailbox: &mut mpsc::Receiver<Up>) -> Aboard {
         let mut aboard = Aboard::default();
-        let own = Target::Room(self.name.to_string());
+        let own = self.own();
         for user in self.seats.users() {
             self.seats.start_move(user, own.clone());
         }
@@ -159,27 +160,28 @@ impl Room {
                 Ok(Some(up)) => self.take_aboard(up, own, aboard),
                 Ok(None) => break,
                 Err(_) => {
-                    warn!(room = %self.name, "players have not stopped in time for their room to move");
+                    let (plugin, room) = (self.registry.crew().plugin(), &*self.name);
+                    limited!(
+                        warn,
+                        plugin,
+                        room,
+                        room,
+                        "players have not stopped in time for their room to move"
+                    );
                     break;
                 }
             }
         }
-        let now_ms = self.now();
-        for (player, to, backlog) in self.seats.take_all_moving() {
-            if to == *own {
-                aboard.fenced.push((player, backlog));
-            } else {
-                self.registry.clone().forward(player, to, backlog, None, &self.name);
-            }
-        }
-        self.settle(now_ms);
+        // Who has not stopped keeps the seat, and what comes from there is kept with it.
+        self.settle(self.now());
     }
 
     fn take_aboard(&mut self, up: Up, own: &Target, aboard: &mut Aboard) {
         match up {
             Up::Frames { user, session, frames } => match self.seats.here(user.0, session) {
                 Here::Moving(backlog) => frames.iter().for_each(|(op, payload)| backlog.push(op, payload)),
-                Here::Yes | Here::No => self.registry.metrics.stale.inc(),
+                // The session has ended, or has been told to.
+                Here::Yes | Here::No => self.registry.metrics.stale.inc_by(frames.count().into()),
             },
             Up::Fence { user, session } => match self.seats.take_moving(user.0, session) {
                 Some((player, to, backlog)) if to == *own => aboard.fenced.push((player, backlog)),
@@ -244,36 +246,23 @@ impl Room {
         self.left.push((user, session));
     }
 
-    /// The room has gone; its players follow it.
-    async fn depart(&mut self, aboard: Aboard, gone: &Gone, mailbox: &mut mpsc::Receiver<Up>) {
+    /// The room has gone; its players follow it. Those who have not stopped yet, or come only now, do so when the room
+    /// ends here ([`Room::see_off`]).
+    fn depart(&mut self, aboard: Aboard, gone: Gone) {
         debug!(room = %self.name, players = aboard.fenced.len(), "room has gone to another host");
         for (player, backlog) in aboard.fenced {
             self.registry.release(&player, gone.clone(), backlog, true);
         }
-        // Those who came while its owner was changed.
-        let (mut late, own) = (Aboard::default(), Target::Room(self.name.to_string()));
-        self.collect(mailbox, &own, &mut late).await;
-        for (player, backlog) in late.fenced {
-            self.registry.release(&player, gone.clone(), backlog, true);
-        }
-        mailbox.close();
-        while let Some(up) = mailbox.recv().await {
-            match up {
-                Up::Join { player, backlog, .. } => {
-                    self.registry.release(&player, gone.clone(), backlog, true);
-                }
-                // The seats are empty: whoever it was has been sent on, and its new room hears of its end from there.
-                Up::Leave { user, session, .. } => self.registry.left(user.0, session),
-                Up::Frames { .. } | Up::Fence { .. } => self.registry.metrics.stale.inc(),
-            }
-        }
+        self.ending.gone = Some(gone);
     }
 
     /// The room stays, and so do its players.
     fn stay(&mut self, aboard: &mut Aboard) {
         debug!(room = %self.name, players = aboard.fenced.len(), "room stays");
         let now_ms = self.now();
-        for (player, backlog) in aboard.fenced.drain(..) {
+        let own = self.own();
+        let unfenced = self.seats.take_moving_to(&own);
+        for (player, backlog) in aboard.fenced.drain(..).chain(unfenced) {
             let (user, session) = (player.user.0, player.session);
             let Some(uplink) = self.registry.uplink(&self.name, user) else { return };
             let outbox = Arc::clone(&player.outbox);

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use tracing::warn;
-
 use super::Room;
 use crate::plugin::{Put, puts_of};
+use crate::telemetry::log_limit::limited;
 
 /// How long a room that ends waits for the store: until then the journal alone knows what it has put last.
 const KEEPING: Duration = Duration::from_millis(500);
@@ -60,7 +59,9 @@ impl Room {
                 Ok(ticket) => self.puts.ticket = ticket,
                 Err(conflict) => {
                     self.registry.metrics.profile_conflicts.inc();
-                    warn!(room = %self.name, user, %conflict, "profile not replaced: another room was faster");
+                    let (plugin, room) = (self.registry.crew().plugin(), &*self.name);
+                    let text = "profile not replaced: another room was faster";
+                    limited!(warn, plugin, room, room, user, %conflict, "{text}");
                 }
             }
         }
@@ -73,7 +74,8 @@ impl Room {
     /// Waits until the store has what this room has put.
     pub(super) async fn puts_kept(&self) {
         if tokio::time::timeout(KEEPING, self.registry.profiles.kept(self.puts.ticket)).await.is_err() {
-            warn!(room = %self.name, "room ends before the store has the profiles that it put");
+            let (plugin, room) = (self.registry.crew().plugin(), &*self.name);
+            limited!(warn, plugin, room, room, "room ends before the store has the profiles that it put");
         }
     }
 

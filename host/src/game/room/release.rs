@@ -1,34 +1,39 @@
 //! Release: what a guest asked for, carried out once its call has returned.
 
+use std::sync::Arc;
+
 use hotseat_packet::code;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::seats::Target;
 use super::{Deferred, Departure, Room};
 use crate::actor::{IN_FLIGHT_MAX, Request};
 use crate::game::homes::Homes;
+use crate::game::registry::Maker;
 use crate::link::{Close, LeaveReason, Push};
 use crate::plugin::{Effect, Input};
+use crate::telemetry::log_limit::limited;
 
 /// A refusal's text is cut here before it goes to the client (`wit/types.wit`).
 const REFUSAL_MAX: usize = 512;
 
 impl Room {
     /// Carries out the effects of the last call, in order.
-    pub(super) fn release(&mut self) {
+    /// `cause` is the player whose event it was.
+    pub(super) fn release(&mut self, cause: Option<u64>) {
         self.take_puts();
         if self.actor.sandbox.effects().is_empty() {
             return;
         }
         let mut effects = std::mem::take(self.actor.sandbox.effects());
         for effect in effects.iter() {
-            self.carry_out(effect);
+            self.carry_out(effect, cause);
         }
         effects.clear();
         *self.actor.sandbox.effects() = effects;
     }
 
-    fn carry_out(&mut self, effect: Effect<'_>) {
+    fn carry_out(&mut self, effect: Effect<'_>, cause: Option<u64>) {
         match effect {
             Effect::Send { user, op, payload } => {
                 if self.seats.send(user, op, payload).is_some_and(|push| push != Push::Queued) {
@@ -46,8 +51,11 @@ impl Room {
             Effect::Kick { user, reason } => self.kick(user, reason),
             Effect::Transfer { user, room } => self.transfer(user, room),
             Effect::CreateRoom { room, args } => {
-                if let Err(error) = self.registry.create(room, args) {
-                    warn!(room = %self.name, wanted = room, %error, "room not created");
+                let maker = Maker { room: Arc::clone(&self.name), user: cause };
+                if let Err(error) = self.registry.create(room, args, maker) {
+                    self.registry.metrics.rooms_refused.with_label_values(&[error.reason()]).inc();
+                    let plugin = self.registry.crew().plugin();
+                    limited!(warn, plugin, &self.name, room = %self.name, wanted = room, %error, "room not created");
                 }
             }
             Effect::CloseRoom { reason } if Homes::is_home(&self.name) => {
@@ -71,7 +79,8 @@ impl Room {
         let close = Close {
             leave: LeaveReason::Kicked,
             reason: "kicked",
-            code: i32::try_from(reason).unwrap_or(i32::MAX),
+            // As for refusals: the codes below are the host's.
+            code: i32::try_from(reason).unwrap_or(i32::MAX).max(code::PLUGIN_MIN),
             text: "kicked by the game".to_owned(),
         };
         if self.seats.kick(user, close) {

@@ -142,6 +142,20 @@ impl Seats {
         sessions.into_iter().filter_map(|(user, session)| self.take_moving(user, session)).collect()
     }
 
+    /// Takes out everyone who moves to `target`, fenced off or not.
+    pub(super) fn take_moving_to(&mut self, target: &Target) -> Vec<(Player, Vec<Frames>)> {
+        let moves = |seat: &Seat| matches!(&seat.place, Place::Moving { to, .. } if to == target);
+        let mut sessions: Vec<_> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| moves(seat))
+            .map(|(user, seat)| (*user, seat.session))
+            .collect();
+        sessions.sort_unstable_by_key(|(user, _)| *user);
+        let taken = sessions.into_iter().filter_map(|(user, session)| self.take_moving(user, session));
+        taken.map(|(player, _, backlog)| (player, backlog)).collect()
+    }
+
     /// Begins a move; false if the player is not here.
     pub(super) fn start_move(&mut self, user: u64, to: Target) -> bool {
         let Some(seat) = self.seats.get_mut(&user) else { return false };
@@ -215,17 +229,6 @@ impl Seats {
         if self.kick(user, close) {
             pending.push_back(Departure(user, LeaveReason::Violation));
         }
-    }
-
-    /// A player whose `join` failed: the guest does not know it.
-    pub(super) fn turn_away(&mut self, user: u64) {
-        let close = Close {
-            leave: LeaveReason::Violation,
-            reason: "join_failed",
-            code: code::NO_ROOM,
-            text: "the game failed to let you in".to_owned(),
-        };
-        self.kick(user, close);
     }
 
     /// The room ends: players go home, or, where this was their home, are disconnected.

@@ -11,6 +11,7 @@ use crate::testing::{Effect, Level, LogLine, ServiceCall};
 const MAX_EFFECTS: usize = 4096;
 const MAX_EFFECT_BYTES: usize = 1 << 20;
 const MAX_PAYLOAD: usize = 65_533;
+const OPCODES: std::ops::RangeInclusive<u16> = 1001..=32_767;
 const MAX_TIMERS: usize = 1024;
 const MAX_PROFILE: usize = 64 << 10;
 const MAX_CALLS: usize = 64;
@@ -144,11 +145,14 @@ impl TestHost {
 
     pub(crate) fn queue(&mut self, effect: Effect) {
         match &effect {
-            Effect::Send { payload, op, .. } | Effect::Broadcast { payload, op, .. } => assert!(
-                payload.len() <= MAX_PAYLOAD,
-                "trap: the payload of frame {op} has {} bytes, at most {MAX_PAYLOAD} fit",
-                payload.len()
-            ),
+            Effect::Send { payload, op, .. } | Effect::Broadcast { payload, op, .. } => {
+                assert!(OPCODES.contains(op), "trap: opcode {op}: a game sends {OPCODES:?}");
+                assert!(
+                    payload.len() <= MAX_PAYLOAD,
+                    "trap: the payload of frame {op} has {} bytes, at most {MAX_PAYLOAD} fit",
+                    payload.len()
+                );
+            }
             Effect::PutProfile { user, bytes } => assert!(
                 bytes.len() <= MAX_PROFILE,
                 "trap: the profile of player {user} has {} bytes, at most {MAX_PROFILE} fit",

@@ -1,11 +1,15 @@
 //! A guest that does one bad thing at a time, on request: what the host's limits are tested against.
 //!
-//! Opcodes 3001 to 3019 (constants below) misbehave while a message is handled. Birth and hand-over misbehave by
-//! *mode*: one of `trap-open`, `fail-open`, `trap-load`, `fail-load`, `loop-load`, `trap-save`, `loop-save`. It is
-//! the operator's setting `mode` or, where that is unset, what [`SET_MODE`] last wrote into the state (which works
-//! for loads too, since the state carries it to the next instance).
+//! Opcodes 3001 to 3029 (constants below) misbehave while a message is handled. Birth, hand-over and joining misbehave
+//! by *mode*: one of `trap-open`, `fail-open`, `trap-load`, `fail-load`, `loop-load`, `trap-save`, `loop-save`,
+//! `trap-join`, `loop-join`. It is the operator's setting `mode` or, where that is unset, what [`SET_MODE`] last wrote
+//! into the state (which works for loads too, since the state carries it to the next instance). A room whose name begins
+//! with `trap-join/` or `loop-join/` has that mode from its birth.
 
 mod mode;
+mod reach;
+
+pub use reach::*;
 
 use hotseat_guest::{Game, Refusal, Room, UserId};
 use serde::{Deserialize, Serialize};
@@ -57,7 +61,7 @@ pub const FILL: u16 = 3019;
 pub const ANSWER: u16 = 100;
 
 /// Rounds of [`SPIN`]: a remainder that depends on the one before, some 5 ns each when measured in wasmtime.
-const SPIN_ROUNDS: u64 = 1_000_000;
+pub(crate) const SPIN_ROUNDS: u64 = 1_000_000;
 
 hotseat_guest::export!(Misbehave);
 
@@ -78,6 +82,7 @@ impl Game for Misbehave {
             "fail-open" => Err(format!("fail-open: room {key}")),
             _ => {
                 let mut guard = SaveGuard::default();
+                guard.set(mode::of_room(key));
                 guard.refresh(room);
                 Ok(Self { guard, stored: Vec::new() })
             }
@@ -96,6 +101,11 @@ impl Game for Misbehave {
 
     fn join(&mut self, room: &Room<Self>, _user: UserId) {
         self.guard.refresh(room);
+        match self.guard.mode() {
+            "trap-join" => panic!("trap-join"),
+            "loop-join" => forever(),
+            _ => {}
+        }
     }
 
     fn rejoin(&mut self, room: &Room<Self>, user: UserId) {
@@ -142,7 +152,7 @@ impl Game for Misbehave {
                 self.guard.set(String::from_utf8_lossy(payload).into_owned());
                 answer(b"");
             }
-            _ => return Err(Refusal::new(1000, format!("there is no opcode {op}"))),
+            _ => return reach::message(room, user, op, payload),
         }
         Ok(())
     }
@@ -189,7 +199,7 @@ fn grow() -> ! {
     }
 }
 
-fn spin(rounds: u64) -> u64 {
+pub(crate) fn spin(rounds: u64) -> u64 {
     (0..rounds).fold(1, |hash, round| std::hint::black_box(hash * 31 % 1_000_003 + round % 7))
 }
 

@@ -10,6 +10,12 @@ pub(crate) fn configured(room: &Room<Misbehave>) -> String {
     room.config("mode").map(|value| String::from_utf8_lossy(&value).into_owned()).unwrap_or_default()
 }
 
+/// The mode that a room has by its name, empty if none.
+pub(crate) fn of_room(key: &str) -> String {
+    let mode = key.split_once('/').map_or("", |(mode, _)| mode);
+    if matches!(mode, "trap-join" | "loop-join") { mode.to_owned() } else { String::new() }
+}
+
 /// A part of the state that misbehaves while it is saved, if the mode says so.
 #[derive(Default, Deserialize)]
 pub(crate) struct SaveGuard {
