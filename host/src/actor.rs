@@ -9,6 +9,7 @@ mod crew;
 pub mod deploy;
 mod keeping;
 pub mod metrics;
+pub mod names;
 mod order;
 mod sandbox;
 mod services;

@@ -40,6 +40,8 @@ pub struct Node {
     pub registry: Option<Arc<Registry>>,
     /// The plugins' deployers, by name.
     pub deployers: BTreeMap<String, Deployer>,
+    /// Plugins that should run here and could not be started, and why.
+    pub not_started: BTreeMap<String, String>,
     /// The cluster's versions of the plugins, by name; empty on a node by itself.
     pub rollouts: BTreeMap<String, Rollout>,
     /// All metrics.
@@ -99,6 +101,10 @@ impl Node {
             players: game.map_or(0, |registry| registry.population().1 as u64),
             state: step.name().to_owned(),
             traps: crew.faults(),
+            problem: deployer
+                .fell_back()
+                .map(|why| format!("came up on an older version: {why}"))
+                .unwrap_or_default(),
         })
     }
 }
@@ -121,7 +127,14 @@ impl Admin for Node {
         &self,
         _: Request<proto::ListPluginsRequest>,
     ) -> Result<Response<proto::ListPluginsReply>, Status> {
-        let plugins = self.deployers.values().filter_map(|deployer| self.plugin(deployer)).collect();
+        let running = self.deployers.values().filter_map(|deployer| self.plugin(deployer));
+        let missing = self.not_started.iter().map(|(name, why)| proto::Plugin {
+            name: name.clone(),
+            state: "not started".to_owned(),
+            problem: why.clone(),
+            ..proto::Plugin::default()
+        });
+        let plugins = running.chain(missing).collect();
         Ok(Response::new(proto::ListPluginsReply { plugins }))
     }
 
@@ -237,6 +250,8 @@ fn status(error: &DeployError) -> Status {
         DeployError::Unknown(_) => Status::not_found(text),
         DeployError::Rehearsal(_)
         | DeployError::Swap { .. }
+        | DeployError::Taken(_)
+        | DeployError::NoneStarts(_)
         | DeployError::Overtaken(_)
         | DeployError::NoPrevious => Status::failed_precondition(text),
         DeployError::Store(_) => Status::internal(text),

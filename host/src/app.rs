@@ -173,9 +173,9 @@ pub enum StartError {
     /// The shards of a service.
     #[error(transparent)]
     Shards(#[from] ShardsError),
-    /// More than one plugin declares a gRPC service.
-    #[error("gRPC services declared by more than one plugin: {0}")]
-    Doubled(String),
+    /// The host has a service of that name.
+    #[error("plugin {0}: the host has a service of its own by that name; call the plugin otherwise")]
+    Reserved(String),
     /// A plugin file cannot be read.
     #[error("plugin {name}: {path}")]
     PluginFile {
@@ -253,6 +253,7 @@ impl App {
         };
         let registry = works.as_ref().and_then(|works| works.registry.clone());
         let deployers = works.as_ref().map(|works| works.deployers.clone()).unwrap_or_default();
+        let not_started = works.as_ref().map(|works| works.not_started.clone()).unwrap_or_default();
         let rollouts = rollouts::rollouts(&config, &membership, &deployers);
 
         let (agent_link, agent_asks) = link::link(ATTACHING);
@@ -325,7 +326,18 @@ impl App {
         }
         servers.extend(rollouts::follow(&rollouts, &membership, &stop));
         let roles = config.roles.iter().map(ToString::to_string).collect();
-        let node = Node { started, roles, listen, sessions, registry, deployers, rollouts, metrics, place };
+        let node = Node {
+            started,
+            roles,
+            listen,
+            sessions,
+            registry,
+            deployers,
+            not_started,
+            rollouts,
+            metrics,
+            place,
+        };
         servers.push(tokio::spawn(admin::serve(admin.0, node, stop.clone())));
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 pub mod bots;
 pub mod build;
 pub mod cluster;
+mod compile_worker;
 pub mod demo;
 pub mod dev;
 pub mod failure;
@@ -19,7 +20,9 @@ pub mod service;
 pub mod session;
 mod signals;
 pub mod terminal;
+pub mod wit;
 
+use crate::plugin::WORKER_COMMAND;
 pub use failure::{EXIT_USAGE, report};
 
 /// A game host whose logic is WebAssembly plugins, replaced under live players
@@ -48,10 +51,13 @@ enum Command {
     Session(session::SessionArgs),
     Build(build::BuildArgs),
     New(new::NewArgs),
+    Wit(wit::WitArgs),
     Dev(dev::DevArgs),
     Bots(bots::BotsArgs),
     Demo(demo::DemoArgs),
     Replay(replay::ReplayArgs),
+    #[command(name = WORKER_COMMAND, hide = true)]
+    CompileWorker(compile_worker::CompileWorkerArgs),
 }
 
 impl Cli {
@@ -68,10 +74,12 @@ impl Cli {
             Command::Session(args) => session::run(args).await,
             Command::Build(args) => build::run(args).await,
             Command::New(args) => new::run(&args),
+            Command::Wit(args) => wit::run(&args),
             Command::Dev(args) => dev::run(args).await,
             Command::Bots(args) => bots::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Replay(args) => replay::run(args).await,
+            Command::CompileWorker(args) => Ok(compile_worker::run(&args)),
         }
     }
 }

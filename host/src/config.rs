@@ -65,6 +65,14 @@ keys! {
         service: BTreeMap<String, Vec<String>> = BTreeMap::new();
         /// How long a service may take to answer a plugin, milliseconds.
         service_timeout_ms: u64 = 5000, in 1..=600_000;
+        /// Largest artefact of a plugin, bytes.
+        artefact_max_bytes: usize = 64 * MIB, in 4096..=64 * MIB;
+        /// Time of the processor that compiling a version may take, milliseconds; of the clock four times that.
+        compile_timeout_ms: u64 = 120_000, in 1000..=3_600_000;
+        /// Memory that compiling a version may take, in a process of its own, bytes.
+        compile_memory_max_bytes: usize = 2048 * MIB, in 64 * MIB..=65_536 * MIB;
+        /// The hotseat program that is started to compile. Without it: the one that runs.
+        compile_program: Option<PathBuf> = None;
         /// How long a new version is watched and rolled back by itself if it misbehaves, milliseconds.
         probation_ms: u64 = 30_000, in 0..=3_600_000;
     }

@@ -5,6 +5,7 @@
 //! type leaves this module.
 
 mod cache;
+mod compiler;
 mod deadline;
 mod document;
 mod documents;
@@ -18,7 +19,9 @@ mod input;
 mod instance;
 mod printable;
 mod version;
+mod worker;
 
+pub use compiler::{CompileError, CompileLimits, WORKER_COMMAND};
 pub use document::{Put, next_version, puts_of};
 pub use effects::{Effect, Effects};
 pub use engine::{Engine, EngineError};
@@ -29,3 +32,4 @@ pub use input::{Input, InputError, Records};
 pub use instance::{Instance, LoadError, Snapshot, Verdict};
 pub use printable::{TEXT_MAX, printable};
 pub use version::{Version, VersionError};
+pub use worker::{Work, work};

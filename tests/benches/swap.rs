@@ -102,6 +102,7 @@ fn config(data: &Path, artefact: &[u8]) -> Result<Config> {
         limits: false,
         home_rooms: 2048,
         probation_ms: 0,
+        compile_program: Some(env!("CARGO_BIN_EXE_hotseat").into()),
         ..Config::default()
     })
 }

@@ -19,8 +19,10 @@ mod login;
 
 // Guests that misbehave, and the versions of a plugin.
 mod births;
+mod compile;
 mod hostile;
 mod limits;
+mod names;
 mod refused;
 mod room_moves;
 mod services;
@@ -62,6 +64,7 @@ mod property;
 mod cli;
 mod config;
 mod guide;
+mod languages;
 mod operations;
 mod service_guide;
 mod show;

@@ -60,6 +60,8 @@ impl World {
             home_rooms: 1,
             max_rooms: 64,
             limits: false,
+            // This process is no `hotseat`.
+            compile_program: Some(env!("CARGO_BIN_EXE_hotseat").into()),
             ..Config::default()
         };
         change(&mut config);

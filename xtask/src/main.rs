@@ -2,6 +2,7 @@
 
 mod ci;
 mod deny;
+mod languages;
 mod plugins;
 mod setup;
 mod shell;
@@ -93,6 +94,7 @@ fn build(root: &Root) -> Result<()> {
 /// Also the `test` step of `ci`.
 fn test(root: &Root, rest: &[String]) -> Result<()> {
     build(root)?;
+    languages::set_up(root)?;
     shell::step("test: every crate of the workspace, examples in the documentation included");
     run(cargo(root).args(["test", "--release"]).args(whole_workspace(rest)).args(rest))
 }

@@ -95,7 +95,7 @@ fn etcd() -> Result<String> {
 }
 
 /// Installs packages, after an update of the lists if need be.
-fn install(what: &str, packages: &[&str]) -> Result<()> {
+pub(crate) fn install(what: &str, packages: &[&str]) -> Result<()> {
     say(&format!("  {what}: missing, running `apt-get install -y {}`", packages.join(" ")));
     let install = || shell::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages));
     if install().is_err() {

@@ -7,17 +7,23 @@
 mod orders;
 mod phases;
 mod rehearsal;
+mod start;
 mod steps;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hotseat_build::Digest;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 pub use self::phases::{Prepared, Reverted};
+pub use self::start::DeployerParts;
+use self::steps::RolledBack;
 use super::artefacts::{ArtefactError, Artefacts, Event, EventKind};
 use super::crew::{Crew, Live};
+use super::names::{Names, TakenError};
 use crate::plugin::{Engine, Fault, Version, VersionError};
 
 /// The steps of a swap; shown to operators.
@@ -75,6 +81,12 @@ pub enum DeployError {
         /// What it has to be.
         wanted: &'static str,
     },
+    /// It declares a gRPC service that somebody else serves.
+    #[error("refused: {0}")]
+    Taken(#[from] TakenError),
+    /// Nothing of what was live on this data directory can be started.
+    #[error("none of the versions in the data directory can be started: {0}")]
+    NoneStarts(String),
     /// No such plugin on this node.
     #[error("no plugin {0:?} on this node")]
     Unknown(String),
@@ -143,52 +155,26 @@ pub struct Deployer {
 struct Inner {
     engine: Engine,
     crew: Arc<Crew>,
+    names: Names,
     probation: Duration,
     artefacts: Mutex<Artefacts>,
+    /// Why it came up on an older version than the one that was live; empty if it did not.
+    fell_back: String,
+    /// The version it came up on.
+    started: Digest,
     step: Mutex<Step>,
-    /// Held for the length of a deployment or roll-back.
+    /// Compilations under way.
+    compiling: AtomicUsize,
+    /// Held while a version is compiled and deployed: versions go live in the order in which they were sent, and one is
+    /// compiled at a time. A roll-back does not wait for it.
+    queue: Arc<tokio::sync::Mutex<()>>,
+    /// Held while rooms change their version or are about to; never for a compilation.
     turn: tokio::sync::Mutex<()>,
     /// The last version that was taken back because it failed.
     reverted: watch::Sender<Option<Reverted>>,
 }
 
 impl Deployer {
-    /// Starts the plugin: the version that was live last, or `first` if that one has never been live here.
-    ///
-    /// # Errors
-    /// See [`DeployError`].
-    pub async fn start(
-        engine: Engine,
-        crew: Arc<Crew>,
-        artefacts: Artefacts,
-        first: Arc<[u8]>,
-        probation: Duration,
-    ) -> Result<Self, DeployError> {
-        let digest = hotseat_build::Digest::of(&first);
-        let last = artefacts.lives().first().copied();
-        let bytes = match last {
-            Some(last) if artefacts.knows(&digest) => artefacts.load(&last)?,
-            _ => first,
-        };
-        let inner = Inner {
-            engine,
-            crew,
-            probation,
-            artefacts: Mutex::new(artefacts),
-            step: Mutex::new(Step::Idle),
-            turn: tokio::sync::Mutex::new(()),
-            reverted: watch::Sender::new(None),
-        };
-        let inner = Arc::new(inner);
-        let version = inner.prepare(bytes).await?;
-        inner.rehearse_opening(&version).await?;
-        inner.artefacts().store(&version.digest(), version.bytes())?;
-        inner.record(EventKind::Started, &version, "");
-        inner.crew.set_live(Live { version: Arc::clone(&version), fallback: None });
-        info!(plugin = inner.crew.plugin(), %version, "plugin started");
-        Ok(Self { inner })
-    }
-
     /// The plugin's name.
     pub fn name(&self) -> &str {
         self.inner.crew.plugin()
@@ -199,9 +185,21 @@ impl Deployer {
         &self.inner.crew
     }
 
+    /// Why the plugin came up on an older version than the one that was live last, if it did and that one still runs.
+    pub fn fell_back(&self) -> Option<&str> {
+        let inner = &self.inner;
+        let still = inner.crew.live().is_some_and(|live| live.version.digest() == inner.started);
+        Some(&*inner.fell_back).filter(|why| still && !why.is_empty())
+    }
+
     /// What is under way.
     pub fn step(&self) -> Step {
-        *self.inner.step()
+        match *self.inner.step() {
+            Step::Idle | Step::Probation if self.inner.compiling.load(Ordering::Relaxed) > 0 => {
+                Step::Compiling
+            }
+            step => step,
+        }
     }
 
     /// The events so far, oldest first.
@@ -218,27 +216,32 @@ impl Deployer {
 
     /// Puts an artefact live.
     ///
-    /// Cancel safe: once begun it runs to its end whether or not the caller waits.
+    /// Cancel safe: a caller that goes away ends the compilation, and nothing has changed; once that is done the
+    /// deployment runs to its end whether or not the caller waits.
     ///
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
-        let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.deploy(artefact.into(), EventKind::Deployed).await });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        let place = Arc::clone(&self.inner.queue).lock_owned().await;
+        Arc::clone(&self.inner).deploy(artefact.into(), EventKind::Deployed, None, Some(place)).await
     }
 
     /// Goes back to the version that was live before the present one: while that one is on probation to the state
     /// it handed over with everything that came since, later by an ordinary hand-over of the present state.
     ///
-    /// Cancel safe, as [`Self::deploy`].
+    /// Waits for no compilation. Cancel safe, as [`Self::deploy`].
     ///
     /// # Errors
     /// See [`DeployError`].
     pub async fn rollback(&self) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.rollback().await });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        match task.await.map_err(|_| DeployError::Shutdown)?? {
+            RolledBack::Done(report) => Ok(report),
+            RolledBack::Again { artefact, over } => {
+                Arc::clone(&self.inner).deploy(artefact, EventKind::RolledBack, Some(over), None).await
+            }
+        }
     }
 
     /// Watches for faults of a version on probation and takes it back. Ends with the last sender of reports.

@@ -20,6 +20,10 @@ pub struct ActorMetrics {
     pub swap_pause: Histogram,
     /// Deployments by how they ended.
     pub deploys: IntCounterVec,
+    /// Versions that were live in the data directory and could not be started, by plugin.
+    pub start_failures: IntCounterVec,
+    /// Artefacts compiled, or taken from the cache, by how that ended.
+    pub compiles: IntCounterVec,
     /// Service calls by their status.
     pub service_calls: IntCounterVec,
     /// Dead letters.
@@ -48,6 +52,12 @@ impl ActorMetrics {
             swaps: family("hotseat_room_swaps_total", "Rooms and shards handed over, by outcome", "outcome")?,
             swap_pause: add(registry, pause, Histogram::with_opts(pause_opts))?,
             deploys: family("hotseat_deploys_total", "Deployments by how they ended", "outcome")?,
+            compiles: family("hotseat_compiles_total", "Plugin versions compiled, by outcome", "outcome")?,
+            start_failures: family(
+                "hotseat_plugin_start_failures_total",
+                "Versions that were live before and could not be started with the node",
+                "plugin",
+            )?,
             dead_letters: Counters {
                 written: counter("hotseat_dead_letters_total", "Dead letters written")?,
                 lost: counter("hotseat_dead_letters_lost_total", "Dead letters that were not written")?,

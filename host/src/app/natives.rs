@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use tokio_util::sync::CancellationToken;
 
 use super::membership::Membership;
@@ -20,6 +22,18 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::cluster::players_server::PlayersServer;
 use crate::proto::original::snowflake_service_server::SnowflakeServiceServer;
 use crate::service::Natives;
+
+/// The full names of the host's own gRPC services, whichever of them this node serves.
+pub(super) fn own_services() -> Vec<String> {
+    let files = FileDescriptorSet::decode(DESCRIPTORS).expect("the descriptors were made with this build");
+    let names = files.file.iter().flat_map(|file| {
+        file.service.iter().map(|service| match file.package() {
+            "" => service.name().to_owned(),
+            package => format!("{package}.{}", service.name()),
+        })
+    });
+    names.collect()
+}
 
 /// What they are made of.
 pub(super) struct NativeParts<'a> {

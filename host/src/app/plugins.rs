@@ -9,9 +9,11 @@ use tracing::info;
 
 use super::{GAME_LOGIC, StartError, settings};
 use crate::actor::artefacts::Artefacts;
-use crate::actor::deploy::Deployer;
+use crate::actor::deploy::{Deployer, DeployerParts};
 use crate::actor::metrics::ActorMetrics;
+use crate::actor::names::Names;
 use crate::actor::{Clock, Crew, CrewParts};
+use crate::cluster::players;
 use crate::config::{Config, Role};
 use crate::journal::{Journal, Letters};
 use crate::plugin::{Engine, Fault, GAME_WORLD, SERVICE_WORLD, Version};
@@ -20,6 +22,9 @@ use crate::snowflake::Generator;
 
 /// Fault reports that may wait for the deployer; one is enough to act on.
 const FAULTS: usize = 64;
+
+/// What the host's own services go by in a cluster; a plugin of such a name would get their calls.
+const RESERVED: [&str; 4] = ["agent", "game", "snowflake", players::SERVICE];
 
 /// A plugin to run.
 pub(super) struct Wanted {
@@ -64,6 +69,9 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, StartError> {
         }
     }
     for (name, path) in config.plugin.iter().filter(|(name, _)| *name != GAME_LOGIC) {
+        if RESERVED.contains(&&**name) {
+            return Err(StartError::Reserved(name.clone()));
+        }
         wanted.push(read(name, path.clone())?);
     }
     Ok(wanted)
@@ -95,6 +103,7 @@ pub(super) struct Common<'a> {
     pub(super) letters: Arc<Letters>,
     pub(super) ids: Arc<Generator>,
     pub(super) metrics: ActorMetrics,
+    pub(super) names: Names,
 }
 
 /// A plugin whose version is live; its actors can begin.
@@ -121,8 +130,16 @@ impl Common<'_> {
         });
         let artefacts = Artefacts::open(&self.config.data_dir, &name)?;
         let probation = Duration::from_millis(self.config.probation_ms);
-        let deployer = Deployer::start(self.engine.clone(), Arc::clone(&crew), artefacts, bytes, probation);
-        let deployer = deployer.await.map_err(|source| StartError::Plugin { name, source })?;
+        let parts = DeployerParts {
+            engine: self.engine.clone(),
+            crew: Arc::clone(&crew),
+            artefacts,
+            first: bytes,
+            probation,
+            names: self.names.clone(),
+        };
+        let deployer = Deployer::start(parts).await;
+        let deployer = deployer.map_err(|source| StartError::Plugin { name, source })?;
         Ok(Started { crew, deployer, reports })
     }
 }

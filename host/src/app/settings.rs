@@ -19,6 +19,7 @@ use crate::discovery::{Options, Tls};
 use crate::game::registry;
 use crate::journal::{Journal, Letters};
 use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
+use crate::plugin::CompileLimits;
 use crate::service;
 use crate::snowflake::Generator;
 
@@ -142,6 +143,16 @@ fn host(advertise: &str) -> &str {
         // Two colons are in no name: an IPv6 address without brackets.
         Some((host, port)) if !port.contains(':') => host,
         _ => advertise,
+    }
+}
+
+/// What compiling a plugin may take.
+pub(super) fn compiler(config: &Config) -> CompileLimits {
+    CompileLimits {
+        program: config.compile_program.clone(),
+        artefact_max_bytes: config.artefact_max_bytes,
+        memory_max_bytes: config.compile_memory_max_bytes,
+        timeout: Duration::from_millis(config.compile_timeout_ms),
     }
 }
 

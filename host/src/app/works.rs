@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::plugins::{Common, Wanted};
-use super::{GAME_LOGIC, StartError, settings};
+use super::{DeployError, GAME_LOGIC, StartError, natives, settings};
 use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
+use crate::actor::names::Names;
 use crate::actor::{Crew, Services, keep};
 use crate::cluster::estate::Estates;
 use crate::cluster::players;
@@ -47,6 +48,8 @@ pub(super) struct Works {
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) plane: Arc<Plane>,
     pub(super) deployers: BTreeMap<String, Deployer>,
+    /// Plugins none of whose versions can be started, and why.
+    pub(super) not_started: BTreeMap<String, String>,
     /// Home rooms of a cluster that an earlier process of this node left; they are taken up where they are claimed.
     pub(super) homes_left: BTreeMap<String, Past>,
     /// Shards of plugins that do not run here.
@@ -81,7 +84,8 @@ impl Works {
         let rooms = if wanted.iter().any(Wanted::is_game) { config.max_rooms } else { 0 };
         let shards = wanted.iter().filter(|plugin| !plugin.is_game()).count() * config.shards;
         let actors = u32::try_from(rooms + shards).unwrap_or(u32::MAX);
-        let engine = Engine::start(data_dir.join("cache"), actors, MEMORY_MAX)?;
+        let engine =
+            Engine::start(data_dir.join("cache"), actors, MEMORY_MAX, Some(settings::compiler(config)))?;
         std::fs::create_dir_all(&state_dir)
             .map_err(|source| StartError::DataDir { path: state_dir.clone(), source })?;
         let (journal, mut pasts) = Journal::open(&state_dir.join("journal"), JOURNAL)?;
@@ -113,6 +117,7 @@ impl Works {
             letters: Arc::clone(&letters),
             ids,
             metrics: actor_metrics,
+            names: Names::new(natives::own_services()),
         };
         let mut plane = Plane::new(PlaneParts {
             data_dir: data_dir.clone(),
@@ -122,10 +127,19 @@ impl Works {
         });
         let mut pasts = by_plugin(pasts);
         let mut games = None;
-        let (mut deployers, mut watched) = (BTreeMap::new(), Vec::new());
+        let (mut deployers, mut not_started, mut watched) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for plugin in wanted {
             let (name, game) = (plugin.name.clone(), plugin.is_game());
-            let started = common.start(plugin).await?;
+            let started = match common.start(plugin).await {
+                Ok(started) => started,
+                // What is on disk keeps no node from starting; without its game it would be none.
+                Err(StartError::Plugin { source: source @ DeployError::NoneStarts(_), .. }) if !game => {
+                    error!(plugin = name, error = %source, "the node starts without this plugin");
+                    not_started.insert(name, source.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             watched.push((started.deployer.clone(), started.reports));
             deployers.insert(name.clone(), started.deployer);
             if game {
@@ -133,10 +147,6 @@ impl Works {
             } else {
                 plane.add(started.crew, pasts.remove(&name).unwrap_or_default()).await?;
             }
-        }
-        let doubled = plane.doubled();
-        if !doubled.is_empty() {
-            return Err(StartError::Doubled(doubled.join(", ")));
         }
         let mut homes_left = BTreeMap::new();
         let registry = match games {
@@ -163,7 +173,7 @@ impl Works {
             );
         }
         let plane = Arc::new(plane);
-        Ok(Self { registry, plane, deployers, homes_left, strangers, journal, letters, watched })
+        Ok(Self { registry, plane, deployers, not_started, homes_left, strangers, journal, letters, watched })
     }
 
     /// Begins what runs as long as the node. Not before nothing can fail any more: a task of its own would outlive the

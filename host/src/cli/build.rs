@@ -42,11 +42,17 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<ExitCode> {
         debug: args.debug,
         ..BuildOptions::new(&args.dir)
     };
-    let toolchain = toolchain().await?;
-    let artefact = build(toolchain, options).await.map_err(|error| failed(&args.dir, error))?;
+    let (artefact, by_cargo) = match by_command(options.clone()).await {
+        Some(artefact) => (artefact, false),
+        None => (build(toolchain().await?, options).await, true),
+    };
+    let artefact = artefact.map_err(|error| failed(&args.dir, error))?;
     let output = match args.output {
         Some(output) => output,
-        None => target_dir(&args.dir)?.join("plugins").join(format!("{}.wasm", artefact.manifest.name)),
+        None if by_cargo => {
+            target_dir(&args.dir)?.join("plugins").join(format!("{}.wasm", artefact.manifest.name))
+        }
+        None => args.dir.join("target/plugins").join(format!("{}.wasm", artefact.manifest.name)),
     };
     write(&output, &artefact.bytes)?;
 
@@ -55,6 +61,14 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<ExitCode> {
     terminal::line(&format!("{} {}, {size}, sha256 {digest}", manifest.name, manifest.version));
     terminal::line(&output.display().to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds by the command in `plugin.toml`, if there is one; with its lines on standard error as they come.
+pub(super) async fn by_command(options: BuildOptions) -> Option<Result<Artefact, BuildError>> {
+    let dir = options.dir.clone();
+    let work = move || hotseat_build::build_with_command(&options, &mut terminal::progress);
+    let died = |error: tokio::task::JoinError| BuildError::Cargo { dir, text: error.to_string() };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Some(Err(died(error))))
 }
 
 /// The compiler for plugins; installs what is missing, which may take minutes.

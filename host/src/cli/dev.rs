@@ -1,12 +1,12 @@
 //! `hotseat dev`: a node with the plugin one is writing; every saved change goes live in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hotseat_build::{Artefact, BuildError, BuildOptions, Toolchain};
+use hotseat_build::{Artefact, BuildError, BuildOptions, Manifest, Toolchain};
 
 use super::build;
 use super::failure::{Failure, chain};
@@ -49,8 +49,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             .cause(error)
             .next("`hotseat new NAME` makes a plugin to start from")
     })?;
-    let work = Work { toolchain: build::toolchain().await?, dir };
-    let scratch = Scratch::new(&work.dir)?;
+    let work = Work::new(dir).await?;
+    let scratch = Scratch::new(&work)?;
     let mut watch = Watch::new(&work.dir)?;
 
     let app = tokio::select! {
@@ -67,16 +67,34 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 
 /// What is built, and with what.
 struct Work {
-    toolchain: Toolchain,
+    /// None: the command in `plugin.toml` builds it.
+    toolchain: Option<Toolchain>,
     dir: PathBuf,
 }
 
 impl Work {
+    async fn new(dir: PathBuf) -> anyhow::Result<Self> {
+        let manifest = fs::read_to_string(dir.join("plugin.toml")).ok();
+        let manifest = manifest.and_then(|text| Manifest::parse(&text).ok());
+        let by_command = manifest.is_some_and(|manifest| manifest.build.is_some());
+        let toolchain = if by_command { None } else { Some(build::toolchain().await?) };
+        Ok(Self { toolchain, dir })
+    }
+
     /// Builds with line tables; what is wrong has been said when there is nothing.
     async fn build(&self) -> Option<Artefact> {
         let begun = Instant::now();
         let options = BuildOptions { debug: true, ..BuildOptions::new(&self.dir) };
-        match build::build(self.toolchain.clone(), options).await {
+        let built = match &self.toolchain {
+            Some(toolchain) => build::build(toolchain.clone(), options).await,
+            None => build::by_command(options).await.unwrap_or_else(|| {
+                Err(BuildError::Cargo {
+                    dir: self.dir.clone(),
+                    text: "plugin.toml has no build.command any more: start `hotseat dev` again".into(),
+                })
+            }),
+        };
+        match built {
             Ok(artefact) => {
                 terminal::progress(&format!("built in {}", duration(begun.elapsed())));
                 Some(artefact)
@@ -148,11 +166,15 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(crate_dir: &Path) -> anyhow::Result<Self> {
-        let target = build::target_dir(crate_dir).map_err(|error| {
-            let what = format!("{} is no plugin crate", crate_dir.display());
-            Failure::new(what).cause(error).next("`hotseat new NAME` makes a plugin to start from")
-        })?;
+    fn new(work: &Work) -> anyhow::Result<Self> {
+        let crate_dir = &work.dir;
+        let target = match &work.toolchain {
+            Some(_) => build::target_dir(crate_dir).map_err(|error| {
+                let what = format!("{} is no plugin crate", crate_dir.display());
+                Failure::new(what).cause(error).next("`hotseat new NAME` makes a plugin to start from")
+            })?,
+            None => crate_dir.join("target"),
+        };
         let dir = target.join("hotseat-dev").join(std::process::id().to_string());
         // A process that was killed and had our number may have left it behind.
         match fs::remove_dir_all(&dir) {

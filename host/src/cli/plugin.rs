@@ -10,6 +10,8 @@ mod deploy;
 mod inspect;
 mod list;
 mod nodes;
+mod pack;
+mod steps;
 
 /// Show and replace the plugins of a running node
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,17 @@ enum Command {
     Inspect {
         /// The file that `hotseat build` wrote
         file: PathBuf,
+    },
+    /// Make the file that is deployed of a component, or a core module, that another toolchain made; needs no node
+    Pack {
+        /// The component, or a core module with the names of the world's functions
+        file: PathBuf,
+        /// Its plugin.toml
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// Where to write the file [default: NAME.hotseat.wasm beside the component]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Replace a plugin's version under its live rooms
     Deploy {
@@ -68,6 +81,7 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Command::List => list::list(node()?, args.json).await?,
         Command::History { name } => list::history(node()?, name, args.json).await?,
         Command::Inspect { file } => return inspect::inspect(file, args.json).await,
+        Command::Pack { file, manifest, output } => pack::pack(file, manifest, output.as_deref()).await?,
         Command::Deploy { name, file, cluster } => {
             deploy::deploy(node()?, name, file, *cluster, args.json).await?;
         }

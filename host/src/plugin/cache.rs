@@ -1,13 +1,15 @@
 //! Cache: compiled code on disk, so that a restart or a roll-back compiles nothing.
 //!
-//! A file is named by the artefact's digest and by the engine's compatibility hash; a file that does not fit this
-//! engine is therefore never opened. Any failure is a miss.
+//! A file is named by the artefact's digest, by the engine's compatibility hash and by the contract that artefacts are
+//! verified against; a file that does not fit this engine is therefore never opened, and who finds one knows that the
+//! artefact has been verified. Any failure is a miss.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hotseat_build::Digest;
 use tracing::debug;
@@ -20,6 +22,19 @@ const KEEP: usize = 64;
 pub(super) struct Cache {
     /// None: nothing is kept, and nothing found.
     dir: Option<PathBuf>,
+}
+
+/// A file that is being written; what is left of it goes when this is dropped.
+pub(super) struct Partial {
+    pub(super) partial: PathBuf,
+    path: PathBuf,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It has got its name, or was never made, or stays until the cache is trimmed.
+        let _ = fs::remove_file(&self.partial);
+    }
 }
 
 impl Cache {
@@ -40,6 +55,7 @@ impl Cache {
     fn path(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<PathBuf> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        (env!("CARGO_PKG_VERSION"), hotseat_build::WIT).hash(&mut hasher);
         Some(self.dir.as_ref()?.join(format!("{digest}-{:016x}.cwasm", hasher.finish())))
     }
 
@@ -50,9 +66,11 @@ impl Cache {
         if !path.is_file() {
             return None;
         }
-        // SAFETY: `deserialize_file` trusts the file's contents. The directory is 0700 and owned by this user, and
-        // only `put` writes into it, by renaming whole files that this engine version produced. Artefacts that
-        // come from outside are never read from here.
+        // SAFETY: `deserialize_file` trusts the file's contents. The directory is 0700 and owned by this user. Files
+        // get their name only by `put` and `take_over`, whole, and what these rename was written by this engine
+        // version: in this process, or in a worker that runs this same program, was started for that one file by
+        // `CompileLimits::compile` and has ended well. A worker reads an artefact from outside, as this process would
+        // otherwise, and what it writes is what the compiler makes of it. Artefacts themselves are never read from here.
         match unsafe { Component::deserialize_file(engine, &path) } {
             Ok(component) => Some(component),
             Err(error) => {
@@ -68,6 +86,22 @@ impl Cache {
             debug!(dir = ?self.dir, %error, "compiled code not cached");
         }
         self.trim();
+    }
+
+    /// Where a worker is to write the code of an artefact, for [`Self::take_over`]: a name that nobody else uses.
+    pub(super) fn partial(&self, engine: &wasmtime::Engine, digest: &Digest) -> Option<Partial> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = self.path(engine, digest)?;
+        let partial = path.with_extension(format!("{}-{number}.partial", std::process::id()));
+        Some(Partial { partial, path })
+    }
+
+    /// Keeps what a worker has written.
+    pub(super) fn take_over(&self, partial: &Partial) -> io::Result<()> {
+        fs::rename(&partial.partial, &partial.path)?;
+        self.trim();
+        Ok(())
     }
 
     fn try_put(

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hotseat_build::{Digest, Manifest, Method, VerifyError};
+use hotseat_build::{Digest, Interface, Manifest, Method, VerifyError};
 use tracing::debug;
 use wasmtime::component::{Component, Linker};
 
+use super::compiler::CompileError;
 use super::engine::Engine;
-use super::guest::{GuestPre, SERVICE_WORLD};
+use super::guest::GuestPre;
 use super::imports;
 
 /// A version. Shared by all its instances; the code goes when the last of them is gone.
@@ -31,14 +32,10 @@ struct Served {
     methods: HashMap<String, Method>,
 }
 
-impl Served {
-    fn read(bytes: &[u8], manifest: &Manifest) -> Result<Self, VerifyError> {
-        if manifest.world != SERVICE_WORLD {
-            return Ok(Self::default());
-        }
-        let interface = hotseat_build::interface(bytes)?;
+impl From<Interface> for Served {
+    fn from(interface: Interface) -> Self {
         let methods = interface.methods.into_iter().map(|method| (method.path.clone(), method)).collect();
-        Ok(Self { descriptors: interface.descriptors, services: interface.services, methods })
+        Self { descriptors: interface.descriptors, services: interface.services, methods }
     }
 }
 
@@ -51,21 +48,42 @@ pub enum VersionError {
     /// The engine cannot compile it.
     #[error("does not compile: {0:#}")]
     Compile(wasmtime::Error),
+    /// It was not compiled, in a process of its own.
+    #[error(transparent)]
+    Worker(#[from] CompileError),
     /// Its imports or exports do not fit the host's.
     #[error("does not link: {0:#}")]
     Link(wasmtime::Error),
 }
 
+impl VersionError {
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Worker(error) => error.name(),
+            Self::Refused(_) | Self::Compile(_) | Self::Link(_) => "refused",
+        }
+    }
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    match crate::blocking::run(run).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and whoever waits for this with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 impl Version {
-    /// Checks, compiles (or takes from the cache) and links an artefact.
-    ///
-    /// Takes from a millisecond (cached) to seconds; to be called on a thread that may block.
+    /// Checks, compiles (or takes from the cache) and links an artefact, all in this process and however long that takes:
+    /// for files that can be trusted, on a thread that may block. A node uses [`Self::compile`].
     ///
     /// # Errors
     /// See [`VersionError`].
     pub fn prepare(engine: &Engine, bytes: Arc<[u8]>) -> Result<Self, VersionError> {
-        let manifest = hotseat_build::verify(&bytes)?;
-        let served = Served::read(&bytes, &manifest)?;
+        hotseat_build::verify(&bytes)?;
         let digest = Digest::of(&bytes);
         let started = Instant::now();
         let component = match engine.cache().get(engine.engine(), &digest) {
@@ -77,10 +95,62 @@ impl Version {
                 component
             }
         };
+        Self::link(engine, bytes, digest, &component, started)
+    }
+
+    /// The same within the engine's limits, in a process of its own unless the cache has it: whatever the file holds,
+    /// this process does not suffer. Dropping the future ends the work.
+    ///
+    /// # Errors
+    /// See [`VersionError`].
+    pub async fn compile(engine: &Engine, bytes: Arc<[u8]>) -> Result<Self, VersionError> {
+        let started = Instant::now();
+        let Some(compiler) = engine.compiler() else {
+            let engine = engine.clone();
+            return blocking(move || Self::prepare(&engine, bytes)).await;
+        };
+        let (own, artefact) = (engine.clone(), Arc::clone(&bytes));
+        let (digest, cached, partial) = blocking(move || {
+            let digest = Digest::of(&artefact);
+            let cached = own.cache().get(own.engine(), &digest);
+            (digest, cached, own.cache().partial(own.engine(), &digest))
+        })
+        .await;
+        let component = match cached {
+            Some(component) => component,
+            None => {
+                let partial = partial.ok_or_else(|| CompileError::Cache("there is none".into()))?;
+                compiler.compile(&bytes, &partial.partial).await?;
+                let own = engine.clone();
+                let taken = blocking(move || {
+                    own.cache()
+                        .take_over(&partial)
+                        .map_err(|error| CompileError::Cache(error.to_string()))?;
+                    let unusable =
+                        || CompileError::Cache("the compiled code does not fit this engine".into());
+                    own.cache().get(own.engine(), &digest).ok_or_else(unusable)
+                });
+                taken.await?
+            }
+        };
+        let engine = engine.clone();
+        blocking(move || Self::link(&engine, bytes, digest, &component, started)).await
+    }
+
+    /// Makes a version of an artefact that has been verified and compiled.
+    fn link(
+        engine: &Engine,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+        component: &Component,
+        started: Instant,
+    ) -> Result<Self, VersionError> {
+        let (manifest, interface) = hotseat_build::declared(&bytes)?;
+        let served = interface.map(Served::from).unwrap_or_default();
         let compile = started.elapsed();
         let mut linker = Linker::new(engine.engine());
         imports::link(&mut linker).map_err(VersionError::Link)?;
-        let pre = GuestPre::new(&linker, &component, &manifest.world).map_err(VersionError::Link)?;
+        let pre = GuestPre::new(&linker, component, &manifest.world).map_err(VersionError::Link)?;
         debug!(plugin = manifest.name, %digest, compile_ms = compile.as_millis(), "version ready");
         Ok(Self { digest, manifest, compile, bytes, served, engine: engine.clone(), pre })
     }

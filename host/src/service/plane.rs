@@ -1,6 +1,6 @@
 //! Plane: all service plugins of this node, and the way of a request to its shard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -163,14 +163,6 @@ impl Plane {
     /// The plugins' crews.
     pub fn crews(&self) -> impl Iterator<Item = &Arc<Crew>> {
         self.plugins.iter().map(|plugin| &plugin.crew)
-    }
-
-    /// The gRPC services that more than one plugin declares.
-    pub fn doubled(&self) -> Vec<String> {
-        let versions = self.versions();
-        let mut seen = BTreeSet::new();
-        let all = versions.iter().flat_map(|version| version.services());
-        all.filter(|service| !seen.insert(service.as_str())).cloned().collect()
     }
 
     /// Ends all shards and waits for them.

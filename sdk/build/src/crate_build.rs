@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::component::{EncodeError, encode};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, ManifestError};
+use crate::pack::build_by_command;
 use crate::process::{Line, run};
 use crate::proto;
 use crate::toolchain::{Route, Toolchain};
@@ -89,6 +90,16 @@ pub enum BuildError {
         /// What is wrong; with file and line if it does not compile.
         text: String,
     },
+    /// The manifest's own build command failed.
+    #[error("`{command}` in {dir} failed: {text}")]
+    Command {
+        /// What was run.
+        command: String,
+        /// Where.
+        dir: PathBuf,
+        /// How it ended, and the last it said.
+        text: String,
+    },
     /// Cargo could not be run, or stopped before it compiled anything.
     #[error("cargo failed in {dir}: {text}")]
     Cargo {
@@ -134,6 +145,9 @@ pub fn build(
     let dir =
         options.dir.canonicalize().map_err(|cause| BuildError::Read { path: options.dir.clone(), cause })?;
     let manifest = read_manifest(&dir, options)?;
+    if let Some(by) = &manifest.build {
+        return build_by_command(&dir, &manifest, by, progress);
+    }
     // Before the crate, which takes longer; and each time, since cargo does not know of the file.
     let descriptors = manifest.service.as_ref().map(|it| proto::compile(&dir, it)).transpose()?;
     let module = compile(toolchain, &dir, options, progress)?;
@@ -149,6 +163,23 @@ pub fn build(
         digest.short()
     ));
     Ok(Artefact { bytes, manifest, digest })
+}
+
+/// Builds what is in `options.dir` by the command in its `plugin.toml`; none if that names no command and cargo is to
+/// build it. Needs no toolchain for Rust.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with_command(
+    options: &BuildOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Option<Result<Artefact, BuildError>> {
+    let manifest = match read_manifest(&options.dir, options) {
+        Ok(manifest) => manifest,
+        Err(error) => return Some(Err(error)),
+    };
+    let by = manifest.build.clone()?;
+    Some(build_by_command(&options.dir, &manifest, &by, progress))
 }
 
 fn read_manifest(dir: &Path, options: &BuildOptions) -> Result<Manifest, BuildError> {

@@ -6,12 +6,14 @@
 //! good files from bad ones before any of their code runs ([`verify`], [`interface()`], [`inspect`]). It holds no
 //! engine: the host, the command line, `xtask` and the tests all use it.
 
+pub mod bounds;
 mod component;
 mod crate_build;
 mod digest;
 mod inspect;
 mod interface;
 mod manifest;
+mod pack;
 mod process;
 mod proto;
 mod shape;
@@ -22,11 +24,12 @@ pub mod wit;
 pub use component::{
     EncodeError, MANIFEST_SECTION, MAX_MANIFEST_BYTES, encode, with_descriptors, with_manifest,
 };
-pub use crate_build::{Artefact, BuildError, BuildOptions, build};
+pub use crate_build::{Artefact, BuildError, BuildOptions, build, build_with_command};
 pub use digest::{Digest, DigestError};
 pub use inspect::{InspectError, Inspection, SectionInfo, inspect};
 pub use interface::{Interface, MAX_PROTO_BYTES, Method, MethodKind, PROTO_SECTION};
-pub use manifest::{Durability, Limits, Manifest, ManifestError, Service};
+pub use manifest::{Build, Durability, Limits, Manifest, ManifestError, Service};
+pub use pack::pack;
 pub use toolchain::{Route, TARGET, Toolchain, ToolchainError};
-pub use verify::{VerifyError, interface, verify};
+pub use verify::{VerifyError, declared, interface, verify};
 pub use wit::WIT;

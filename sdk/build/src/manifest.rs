@@ -29,6 +29,19 @@ pub struct Manifest {
     pub service: Option<Service>,
     /// What the host grants and expects.
     pub limits: Limits,
+    /// How it is built, if not by cargo. Stands in `plugin.toml` alone and does not travel in the artefact.
+    #[serde(skip)]
+    pub build: Option<Build>,
+}
+
+/// The `[build]` table of a `plugin.toml`: for plugins that cargo does not build.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// A command for `sh`, run in the directory of `plugin.toml`: 1 to 4,096 bytes.
+    pub command: String,
+    /// The component or core module that it leaves, relative to that directory: 1 to 1,024 bytes.
+    pub output: String,
 }
 
 /// The `[service]` table of a manifest: which gRPC methods the plugin serves, and how they find their shard.
@@ -102,6 +115,7 @@ struct Raw {
     service: Option<RawService>,
     #[serde(default)]
     limits: RawLimits,
+    build: Option<Build>,
 }
 
 #[derive(Deserialize)]
@@ -172,8 +186,13 @@ impl Manifest {
         check_word("name", &raw.name)?;
         check_word("world", &raw.world)?;
         let service = service(&raw.world, raw.service)?;
+        if let Some(build) = &raw.build {
+            within("build.command", build.command.len() as i64, 1..=4096)?;
+            within("build.output", build.output.len() as i64, 1..=1024)?;
+        }
         let limits = raw.limits;
         Ok(Self {
+            build: raw.build,
             name: raw.name,
             version,
             world: raw.world,

@@ -5,8 +5,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmparser::component_types::ComponentEntityType;
-use wasmparser::{Parser, Payload, Validator};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
+use crate::bounds::{self, Cost};
 use crate::component::{MANIFEST_SECTION, MAX_MANIFEST_BYTES};
 use crate::interface::{Interface, PROTO_SECTION};
 use crate::manifest::Manifest;
@@ -19,6 +20,8 @@ pub(crate) struct Shape {
     pub(crate) exports: Vec<Item>,
     /// Top-level sections in file order: name and size of their content in bytes.
     pub(crate) sections: Vec<(String, usize)>,
+    /// What it asks of the engine.
+    pub(crate) cost: Cost,
     manifests: Vec<Vec<u8>>,
     protos: Vec<Vec<u8>>,
 }
@@ -44,9 +47,37 @@ impl Shape {
             .unwrap_or_else(|_| Err(VerifyError::Invalid { reason: "the validator gave up on it".into() }))
     }
 
+    /// Reads the sections that say what a component is, and nothing else of it.
+    pub(crate) fn sections(bytes: &[u8]) -> Result<Self, VerifyError> {
+        let mut shape = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload.map_err(|e| VerifyError::Invalid { reason: e.to_string() })?;
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section) if depth == 0 => match section.name() {
+                    MANIFEST_SECTION => shape.manifests.push(section.data().to_vec()),
+                    PROTO_SECTION => shape.protos.push(section.data().to_vec()),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        Ok(shape)
+    }
+
     fn walk(bytes: &[u8]) -> Result<Self, VerifyError> {
         let invalid = |e: wasmparser::BinaryReaderError| VerifyError::Invalid { reason: e.to_string() };
-        let types = Validator::new().validate_all(bytes).map_err(invalid)?;
+        // First of all: to validate what is nested without a bound takes memory without a bound.
+        let cost = bounds::measure(bytes)?;
+        let types = match Validator::new_with_features(bounds::features()).validate_all(bytes) {
+            Ok(types) => types,
+            Err(error) if Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).is_ok() => {
+                return Err(VerifyError::Feature { reason: error.to_string() });
+            }
+            Err(error) => return Err(invalid(error)),
+        };
         let item = |name: &str, ty: Option<&ComponentEntityType>| Item {
             name: name.to_owned(),
             functions: match ty {
@@ -59,7 +90,7 @@ impl Shape {
                 _ => Vec::new(),
             },
         };
-        let mut shape = Self::default();
+        let mut shape = Self { cost, ..Self::default() };
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload.map_err(invalid)?;

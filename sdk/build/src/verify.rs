@@ -1,5 +1,6 @@
 //! Verify: tells a good artefact from a bad one before any of its code runs.
 
+use wasmparser::{Parser, Payload};
 use wit_parser::WorldId;
 
 use crate::interface::Interface;
@@ -27,6 +28,30 @@ pub enum VerifyError {
     Invalid {
         /// What is wrong, and at which offset.
         reason: String,
+    },
+    /// Uses what the engine of a node does not do.
+    #[error("uses a feature of WebAssembly that no node has: {reason}; build it without")]
+    Feature {
+        /// Which, and at which offset.
+        reason: String,
+    },
+    /// Asks more of the engine than any node gives.
+    #[error("too large for a node: {found} {what}, at most {limit} are allowed")]
+    Bound {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many may be.
+        limit: u64,
+    },
+    /// Begins with more memory than its own manifest asks for.
+    #[error("its memory begins with {mib} MiB, the manifest says limits.memory_mib = {limit}: raise that")]
+    Memory {
+        /// The linear memory at the beginning, MiB.
+        mib: u64,
+        /// The manifest's limit.
+        limit: u32,
     },
     /// A component without a manifest.
     #[error("no `hotseat:manifest` section: make the artefact with `hotseat build`")]
@@ -74,13 +99,12 @@ pub enum VerifyError {
         items: String,
     },
     /// Wants an operating system.
-    #[error(
-        "imports WASI: {items}; a plugin gets only what wit/ gives it: build it for wasm32-unknown-unknown \
-         (`hotseat build` does) and drop crates that use files, sockets, clocks or the environment"
-    )]
+    #[error("imports WASI: {items}; a plugin gets only what wit/ gives it: {advice}")]
     Wasi {
         /// The WASI interfaces.
         items: String,
+        /// What to do about it with the tool that made the file.
+        advice: &'static str,
     },
     /// Wants something the world does not give.
     #[error("imports what world {world:?} does not give: {items}")]
@@ -136,8 +160,22 @@ pub fn interface(artefact: &[u8]) -> Result<Interface, VerifyError> {
     shape.interface(&manifest)?.ok_or(VerifyError::NoService { world: manifest.world })
 }
 
+/// What an artefact that has been verified before says of itself: its manifest and, if it is a service, what it serves.
+///
+/// Reads the sections alone and validates nothing, so it takes next to no time.
+///
+/// # Errors
+/// [`VerifyError`] if the sections cannot be used, which those of a verified artefact can.
+pub fn declared(artefact: &[u8]) -> Result<(Manifest, Option<Interface>), VerifyError> {
+    let shape = Shape::sections(artefact)?;
+    let manifest = shape.manifest()?;
+    let interface = shape.interface(&manifest)?;
+    Ok((manifest, interface))
+}
+
 /// Compares the component with its world, and checks what it serves.
 pub(crate) fn check(bytes: &[u8], shape: &Shape, manifest: &Manifest) -> Result<(), VerifyError> {
+    shape.cost.check(manifest.limits.memory_mib)?;
     check_world(bytes, shape, &manifest.world)?;
     shape.interface(manifest).map(drop)
 }
@@ -156,7 +194,7 @@ fn check_world(bytes: &[u8], shape: &Shape, world_name: &str) -> Result<(), Veri
     let surplus = missing_from(&shape.imports, &offered);
     let wasi: Vec<String> = surplus.iter().filter(|name| name.starts_with("wasi:")).cloned().collect();
     if !wasi.is_empty() {
-        return Err(VerifyError::Wasi { items: list(&wasi) });
+        return Err(VerifyError::Wasi { items: list(&wasi), advice: without_wasi(bytes) });
     }
     if !surplus.is_empty() {
         return Err(VerifyError::Surplus { world: world_name.to_owned(), items: list(&surplus) });
@@ -220,6 +258,33 @@ fn check_types(bytes: &[u8], contract: &Contract, id: WorldId, name: &str) -> Re
         Ok(Ok(())) => Ok(()),
         Ok(Err(e)) => Err(mismatch(e.root_cause().to_string())),
         Err(_) => Err(mismatch("the type checker gave up on it".into())),
+    }
+}
+
+/// How the tool that made a file makes one without WASI, as far as the file tells what made it.
+fn without_wasi(bytes: &[u8]) -> &'static str {
+    let mut made_by = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Ok(Payload::CustomSection(section)) = payload
+            && section.name() == "producers"
+        {
+            made_by.push(section.data().to_vec());
+        }
+    }
+    let by = |name: &str| made_by.iter().any(|data| data.windows(name.len()).any(|it| it == name.as_bytes()));
+    if by("ComponentizeJS") || by("componentize-js") {
+        "give `jco componentize` the option `--disable all`, or componentize-js `--disable stdio random clocks http \
+         fetch-event`"
+    } else if by("component-init-transform") || by("componentize-py") {
+        "give `componentize-py componentize` the option `--stub-wasi`"
+    } else if by("TinyGo") {
+        "build it with `-target=wasm-unknown`, and without packages that use files, sockets or clocks"
+    } else if by("clang") && !by("rustc") {
+        "build it with `clang --target=wasm32 -nostdlib -mexec-model=reactor`, without what of the C library reads files, \
+         clocks or the environment, and pack the core module (`hotseat plugin pack`)"
+    } else {
+        "build it for wasm32-unknown-unknown (`hotseat build` does) and drop crates that use files, sockets, clocks or \
+         the environment; docs/other-languages.md has the switches of other tools"
     }
 }
 

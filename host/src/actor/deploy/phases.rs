@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{DeployError, DeployReport, Deployer, Inner, Step};
 use crate::actor::artefacts::{ArtefactError, EventKind};
 use crate::actor::crew::Live;
+use crate::actor::names::Claim;
 use crate::blocking;
 use crate::plugin::Version;
 
@@ -19,6 +20,8 @@ pub struct Prepared {
     /// What was live then.
     over: Digest,
     rehearsed: usize,
+    /// The gRPC services it declares are taken while this is kept.
+    claim: Arc<Claim>,
 }
 
 impl Prepared {
@@ -70,21 +73,33 @@ impl Deployer {
     }
 
     /// Gets a version ready: verified, compiled, rehearsed on live rooms, kept on disk. Nothing is live that was not.
-    /// Waits for a deployment under way. Cancel safe: once begun it runs to its end.
+    /// Waits for a deployment under way. Cancel safe: a caller that goes away ends the compilation; what comes after it
+    /// runs to its end.
     ///
     /// # Errors
     /// See [`DeployError`].
     pub async fn prepare(&self, artefact: Arc<[u8]>) -> Result<Prepared, DeployError> {
         let inner = Arc::clone(&self.inner);
+        let version = inner.prepare(artefact).await?;
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             let before = *inner.step();
             let over = inner.crew.live().ok_or(DeployError::Shutdown)?.version.digest();
-            let ready = inner.make_ready(artefact).await;
+            let ready = inner.make_ready(version).await;
             inner.set_step(before);
-            ready.map(|(version, rehearsed)| Prepared { version, over, rehearsed })
+            let (version, rehearsed, claim) = ready?;
+            Ok(Prepared { version, over, rehearsed, claim: Arc::new(claim) })
         });
         task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// Compiles an artefact so that [`Self::prepare`] finds it in the cache. Waits for nothing. Dropping the future ends
+    /// it.
+    ///
+    /// # Errors
+    /// See [`DeployError`].
+    pub async fn compile(&self, artefact: Arc<[u8]>) -> Result<(), DeployError> {
+        self.inner.prepare(artefact).await.map(drop)
     }
 
     /// Puts a version live that is ready. With `hold` it is on probation until [`Self::pass`], without it has none.
@@ -149,7 +164,7 @@ impl Inner {
     ) -> Result<DeployReport, DeployError> {
         let _turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
-        let Prepared { version, over, rehearsed } = prepared;
+        let Prepared { version, over, rehearsed, claim: _claim } = prepared;
         if live.version.digest() == version.digest() {
             return Ok(DeployReport::unchanged(live.version));
         }

@@ -1,22 +1,43 @@
 //! Rehearsal: a version is tried on live state before anything changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::orders::ask;
 use super::{DeployError, Inner};
 use crate::actor::Order;
 use crate::blocking;
-use crate::plugin::{Instance, Snapshot, Version};
+use crate::plugin::{Instance, Snapshot, Version, VersionError};
 
 /// Rooms whose state is tried on the new version before the cut.
 const REHEARSE_MAX: usize = 16;
 
+/// A compilation under way, for who asks what is.
+struct Compiling<'a>(&'a AtomicUsize);
+
+impl<'a> Compiling<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Compiling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
-    /// Compiles on a thread that may block; the runtime's workers go on.
+    /// Verifies and compiles an artefact for this plugin, in a process of its own. Nothing waits for it: it is done
+    /// before a deployment takes its turn. Dropping the future ends it.
     pub(super) async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<Version>, DeployError> {
-        let engine = self.engine.clone();
-        let prepare = blocking::run(move || Version::prepare(&engine, bytes));
-        let version = prepare.await.map_err(|_| DeployError::Shutdown)??;
+        let compiling = Compiling::begin(&self.compiling);
+        let version = Version::compile(&self.engine, bytes).await;
+        let outcome = version.as_ref().map_or_else(VersionError::name, |_| "done");
+        self.crew.metrics().compiles.with_label_values(&[outcome]).inc();
+        drop(compiling);
+        let version = version?;
         if version.manifest().name != self.crew.plugin() {
             let found = version.manifest().name.clone();
             return Err(DeployError::Name { found, wanted: self.crew.plugin().to_owned() });

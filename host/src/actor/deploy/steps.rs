@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use hotseat_build::Digest;
+use tokio::sync::OwnedMutexGuard;
 use tracing::{error, info, warn};
 
 use super::orders::{Answer, ask_all};
@@ -11,7 +12,16 @@ use super::{DeployError, DeployReport, Inner, Step};
 use crate::actor::Order;
 use crate::actor::artefacts::{Artefacts, Event, EventKind};
 use crate::actor::crew::Live;
+use crate::actor::names::Claim;
 use crate::plugin::Version;
+
+/// How a roll-back goes on.
+pub(super) enum RolledBack {
+    /// It was done on the spot: the version before was at hand.
+    Done(DeployReport),
+    /// This artefact is to be deployed again, unless `over` is live no longer.
+    Again { artefact: Arc<[u8]>, over: Digest },
+}
 
 impl Inner {
     pub(super) fn artefacts(&self) -> MutexGuard<'_, Artefacts> {
@@ -41,19 +51,53 @@ impl Inner {
         }
     }
 
+    /// Compiles an artefact, which ends if the caller goes away, and puts it live, which does not. With `over` only if
+    /// that version is still live then. `place` is kept until all is done.
     pub(super) async fn deploy(
         self: Arc<Self>,
         bytes: Arc<[u8]>,
         kind: EventKind,
+        over: Option<Digest>,
+        place: Option<OwnedMutexGuard<()>>,
     ) -> Result<DeployReport, DeployError> {
-        let _turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
         if Digest::of(&bytes) == live.version.digest() {
             return Ok(DeployReport::unchanged(live.version));
         }
         let started = Instant::now();
-        let result = match self.make_ready(bytes).await {
-            Ok((version, rehearsed)) => self.cut_over(&live, version, rehearsed, kind).await,
+        let version = match self.prepare(bytes).await {
+            Ok(version) => version,
+            Err(error) => {
+                let result = Err(error);
+                self.tell(&result, started);
+                return result;
+            }
+        };
+        let task = tokio::spawn(async move {
+            let _place = place;
+            self.put_live(version, kind, over, started).await
+        });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    async fn put_live(
+        self: Arc<Self>,
+        version: Arc<Version>,
+        kind: EventKind,
+        over: Option<Digest>,
+        started: Instant,
+    ) -> Result<DeployReport, DeployError> {
+        let _turn = self.turn.lock().await;
+        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        if version.digest() == live.version.digest() {
+            return Ok(DeployReport::unchanged(live.version));
+        }
+        if over.is_some_and(|over| over != live.version.digest()) {
+            return Err(DeployError::Overtaken(live.version.to_string()));
+        }
+        let result = match self.make_ready(version).await {
+            // The names are claimed until the version is live.
+            Ok((version, rehearsed, _claim)) => self.cut_over(&live, version, rehearsed, kind).await,
             Err(error) => Err(error),
         };
         let probation = result.is_ok() && !self.probation.is_zero();
@@ -78,10 +122,19 @@ impl Inner {
         }
     }
 
-    /// Everything that comes before a cut: compiled, rehearsed, kept. How many rooms it was tried on.
-    pub(super) async fn make_ready(&self, bytes: Arc<[u8]>) -> Result<(Arc<Version>, usize), DeployError> {
-        self.set_step(Step::Compiling);
-        let version = self.prepare(bytes).await?;
+    /// Everything between the compilation and a cut: its names claimed, rehearsed, kept. How many rooms it was tried on.
+    pub(super) async fn make_ready(
+        &self,
+        version: Arc<Version>,
+    ) -> Result<(Arc<Version>, usize, Claim), DeployError> {
+        let claim = match self.names.claim(&version) {
+            Ok(claim) => claim,
+            Err(error) => {
+                let error = DeployError::from(error);
+                self.record(EventKind::Refused, &version, &error.to_string());
+                return Err(error);
+            }
+        };
         self.set_step(Step::Rehearsing);
         let rehearsed = match self.rehearse(&version).await {
             Ok(rehearsed) => rehearsed,
@@ -91,7 +144,7 @@ impl Inner {
             }
         };
         self.artefacts().store(&version.digest(), version.bytes())?;
-        Ok((version, rehearsed))
+        Ok((version, rehearsed, claim))
     }
 
     /// Hands all rooms over. If one cannot, all are back where they were.
@@ -118,21 +171,18 @@ impl Inner {
         Ok(DeployReport { from, to: version, pauses, rehearsed, compile, unchanged: false })
     }
 
-    pub(super) async fn rollback(self: Arc<Self>) -> Result<DeployReport, DeployError> {
+    pub(super) async fn rollback(&self) -> Result<RolledBack, DeployError> {
         // What is live is known for sure only while nobody else is at it.
-        let turn = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
         if let Some(fallback) = live.fallback {
             let why = "by an operator, on probation";
-            return self.take_back(live.version, fallback, EventKind::RolledBack, why).await;
+            let report = self.take_back(live.version, fallback, EventKind::RolledBack, why).await?;
+            return Ok(RolledBack::Done(report));
         }
-        let previous = {
-            let artefacts = self.artefacts();
-            let digest = artefacts.lives().get(1).copied().ok_or(DeployError::NoPrevious)?;
-            artefacts.load(&digest)?
-        };
-        drop(turn);
-        self.deploy(previous, EventKind::RolledBack).await
+        let artefacts = self.artefacts();
+        let digest = artefacts.lives().get(1).copied().ok_or(DeployError::NoPrevious)?;
+        Ok(RolledBack::Again { artefact: artefacts.load(&digest)?, over: live.version.digest() })
     }
 
     /// Takes every room back to what a version on probation replaced, or leaves all of them on it.

@@ -11,7 +11,7 @@ use crate::cli::terminal::{self, duration, line, progress};
 use crate::proto::admin::{DeployReply, DeployRequest, RollbackRequest};
 
 use super::list::told;
-use super::{inspect, json, nodes};
+use super::{inspect, json, nodes, steps};
 
 /// Checks the file here, as the node will, then sends it.
 pub(super) async fn deploy(
@@ -54,7 +54,11 @@ pub(super) async fn deploy(
     ));
     let mut asked = client.clone();
     let request = DeployRequest { name: name.to_owned(), artefact, cluster };
-    let reply = nodes::watched(client, name, cluster && !as_json, asked.deploy(request)).await;
+    let answer = asked.deploy(request);
+    let reply = match cluster {
+        true => nodes::watched(client, name, !as_json, answer).await,
+        false => steps::watched(client, name, !as_json, answer).await,
+    };
     finish(&node, "deploy", name, reply, as_json)?;
     Ok(())
 }
@@ -64,7 +68,11 @@ pub(super) async fn rollback(node: Node, name: &str, cluster: bool, as_json: boo
     let client = node.connect().await?;
     let mut asked = client.clone();
     let request = RollbackRequest { name: name.to_owned(), cluster };
-    let reply = nodes::watched(client, name, cluster && !as_json, asked.rollback(request)).await;
+    let answer = asked.rollback(request);
+    let reply = match cluster {
+        true => nodes::watched(client, name, !as_json, answer).await,
+        false => steps::watched(client, name, !as_json, answer).await,
+    };
     finish(&node, "rollback", name, reply, as_json)
 }
 

@@ -22,6 +22,9 @@ pub(super) async fn list(node: Node, as_json: bool) -> Result<(), Failure> {
         ["NAME", "VERSION", "DIGEST", "SIZE", "ROOMS", "PLAYERS", "STATE", "TRAPS", "PREVIOUS"],
         &rows,
     ));
+    for plugin in reply.plugins.iter().filter(|plugin| !plugin.problem.is_empty()) {
+        line(&format!("{}: {}", plugin.name, plugin.problem));
+    }
     Ok(())
 }
 

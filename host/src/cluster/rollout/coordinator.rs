@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 impl Inner {
     pub(super) async fn deploy(&self, artefact: Arc<[u8]>) -> Result<RolloutReport, RolloutError> {
+        // Before the turn is taken: a roll-back does not wait for a compilation.
+        self.deployer.compile(Arc::clone(&artefact)).await?;
         let _turn = self.turn.lock().await;
         let record = self.table.get().await?;
         let live = self.current(record.as_ref())?;

@@ -234,12 +234,12 @@ impl Follower {
         let ready = if back && fallback.is_some_and(|fallback| fallback.digest() == wanted.digest) {
             Ready::Back
         } else {
-            let prepared = self.prepare(record.rollout, wanted).await?;
+            let prepared = self.prepare(record.rollout, wanted).await;
             if self.reverted.has_changed().unwrap_or(false) {
                 // It was live here until it failed, a moment ago: the others are to hear of that first.
                 return Ok(());
             }
-            Ready::Next(prepared)
+            Ready::Next(prepared?)
         };
         self.say(record.rollout, NodeStep::Swapping, "");
         self.cut_over(record, wanted, ready).await.map_err(|error| error.to_string())?;
@@ -315,6 +315,13 @@ impl Follower {
             tokio::select! {
                 prepared = &mut preparing => return prepared.map_err(|error| error.to_string()),
                 () = tokio::time::sleep(STEP) => {
+                    // What waits for this node is not kept waiting by a compilation, which ends here.
+                    if self.reverted.has_changed().unwrap_or(false) {
+                        return Err("the live version failed here meanwhile".into());
+                    }
+                    if self.table.record().is_some_and(|record| record.is_past(rollout)) {
+                        return Err("it was withdrawn meanwhile".into());
+                    }
                     if inner.deployer.step() == Step::Rehearsing {
                         self.say(rollout, NodeStep::Rehearsing, "");
                     }

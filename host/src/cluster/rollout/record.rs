@@ -168,6 +168,11 @@ impl Record {
         Some(record)
     }
 
+    /// Whether a rollout is neither proposed nor live any more.
+    pub fn is_past(&self, rollout: u64) -> bool {
+        self.rollout != rollout && self.next.as_ref().is_none_or(|next| next.rollout != rollout)
+    }
+
     /// The record without its proposal. None if that is no longer proposed.
     pub fn withdrawn(&self, rollout: u64, reason: &str) -> Option<Self> {
         let next = self.next.as_ref().filter(|next| next.rollout == rollout)?;

@@ -137,6 +137,28 @@ fn wasi_imports_are_named() {
 }
 
 #[test]
+fn the_refusal_of_wasi_names_the_switch_of_the_tool() {
+    let text =
+        r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "get-environment" (func)))))"#;
+    for (tool, words) in [
+        ("ComponentizeJS", ["jco componentize", "--disable all"]),
+        ("component-init-transform", ["componentize-py componentize", "--stub-wasi"]),
+        ("TinyGo", ["-target=wasm-unknown", "without packages"]),
+        ("clang", ["-nostdlib", "hotseat plugin pack"]),
+        ("rustc", ["wasm32-unknown-unknown", "docs/other-languages.md"]),
+    ] {
+        let mut bytes = wat::parse_str(text).unwrap();
+        let mut made_by = vec![1, 12];
+        made_by.extend(b"processed-by\x01");
+        made_by.push(u8::try_from(tool.len()).unwrap());
+        made_by.extend(tool.as_bytes());
+        made_by.extend(b"\x011");
+        CustomSection { name: "producers".into(), data: made_by.into() }.append_to_component(&mut bytes);
+        refused(&with_manifest(bytes, &manifest("game-logic")), &words);
+    }
+}
+
+#[test]
 fn wrong_types_are_refused() {
     refused(&artefact("tick: func(dt-ms: u32);", "tick: func(dt-ms: u64);"), &["does not fit world", "u64"]);
 }
