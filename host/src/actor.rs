@@ -8,6 +8,7 @@ mod clock;
 mod crew;
 pub mod deploy;
 mod keeping;
+mod lines;
 pub mod metrics;
 pub mod names;
 mod order;
@@ -156,7 +157,10 @@ impl Actor {
                 let _ = answer.send(result);
                 lost
             }
-            Order::Checkpoint => self.checkpoint(),
+            Order::Checkpoint => self.checkpoint_if_new(),
+            Order::Rewrite => {
+                blocking::in_place(|| self.sandbox.rewrite()).or_else(|error| lost(Some(&error)))
+            }
             Order::Rest => self.rest(),
             Order::Confirm => {
                 self.sandbox.confirm();
@@ -207,6 +211,14 @@ impl Actor {
                 lost(Some(&error))
             }
         }
+    }
+
+    /// The same if anything has happened since the base that the journal has.
+    ///
+    /// # Errors
+    /// Why the actor is lost and has to end.
+    pub(crate) fn checkpoint_if_new(&mut self) -> Result<(), String> {
+        if self.sandbox.is_new() { self.checkpoint() } else { Ok(()) }
     }
 
     /// The present state becomes the base if nothing has happened for a while.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use crate::game::registry::Registry;
 use crate::plugin;
 use crate::proto::admin::admin_server::{Admin, AdminServer};
 use crate::proto::{ADMIN_MESSAGE_MAX_BYTES, DESCRIPTORS, admin as proto};
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 /// What operators can see and move.
@@ -52,7 +54,7 @@ pub struct Node {
 
 /// Serves operators until `stop` fires.
 pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
-    let metrics = Arc::clone(&node.metrics);
+    let (metrics, node_health) = (Arc::clone(&node.metrics), node.metrics.health.clone());
     let service = AdminServer::new(node).max_decoding_message_size(ADMIN_MESSAGE_MAX_BYTES);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -65,10 +67,18 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
         .into_axum_router()
         .route("/metrics", get(move || async move { metrics.render() }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ready\n" }));
+        .route("/readyz", get(move || async move { readiness(&node_health) }));
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = served.await {
         error!(%error, "the admin door has failed");
+    }
+}
+
+/// Whether the node should get new players: 503 with the reasons as long as it cannot write what it must keep.
+fn readiness(health: &Health) -> (StatusCode, String) {
+    match health.failing() {
+        failing if failing.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
+        failing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", failing.join("\n"))),
     }
 }
 

@@ -242,6 +242,7 @@ impl App {
                     wanted,
                     security: &security,
                     metrics: (actor_metrics, game_metrics, service_metrics.clone()),
+                    telemetry: &metrics,
                     homes: Arc::clone(&membership.homes),
                     ids: membership.ids(),
                     grpc: grpc.1,

@@ -9,6 +9,7 @@ mod compile_worker;
 pub mod demo;
 pub mod dev;
 pub mod failure;
+pub mod journal;
 pub mod new;
 mod node;
 pub mod peers;
@@ -58,6 +59,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     #[command(name = WORKER_COMMAND, hide = true)]
     CompileWorker(compile_worker::CompileWorkerArgs),
+    Journal(journal::JournalArgs),
 }
 
 impl Cli {
@@ -80,6 +82,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::CompileWorker(args) => Ok(compile_worker::run(&args)),
+            Command::Journal(args) => journal::run(args).await,
         }
     }
 }

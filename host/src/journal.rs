@@ -4,27 +4,43 @@
 //! its base (how it began, or a snapshot) and then its inputs; what came before a room's last base is of no use any
 //! more, and segments that hold nothing of use are removed. Knows rooms by name and their records as bytes.
 
+pub mod check;
+pub mod disk;
+mod head;
 mod letters;
 mod look;
+mod metrics;
+mod record;
 mod recover;
 mod segment;
+mod state;
+mod survey;
+mod usage;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::error;
 
+use disk::{Disk, RealDisk};
 pub use letters::{About, Cause, Context, Counters, Letter, Letters};
 pub use look::{DeadLetter, Found, LookError, look};
-pub use recover::Past;
-use segment::{Kind, Segments};
+pub use metrics::JournalMetrics;
+use record::Kind;
+use segment::Segments;
+use state::Shared;
+pub use survey::{Damage, Past, Torn};
+use usage::Usage;
 pub use writer::Steps;
+use writer::Writer;
+
+use crate::telemetry::health::Part;
 
 /// Bounds of a journal.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +53,14 @@ pub struct Bounds {
     pub sync_every: Duration,
 }
 
-/// Segments are so large by default: a room's base is written anew about as often as so much has been journalled.
+/// Segments are so large by default: what is of no use is removed in pieces of this size.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Bytes that may wait to be written by default.
 pub const BUFFER_BYTES: usize = 64 << 20;
+
+/// The share of the buffer that may be in use before what is not urgent waits: a fourth.
+const BUSY: usize = 4;
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
@@ -54,79 +73,105 @@ pub enum JournalError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system gives no random number.
+    #[error("no random number for the journal: {0}")]
+    Random(getrandom::Error),
     /// Another process has it.
     #[error("journal {0} is in use: is another node running on this data directory?")]
     Locked(PathBuf),
-    /// A record in the middle is damaged: what follows it cannot be trusted.
+    /// Something is not as it was written: what was said after it cannot be trusted.
     #[error(
-        "journal {path} is damaged at byte {offset}: {what}; the rooms of this node cannot be restored. \
-         Restore the file, or move the journal directory away to begin without them"
+        "journal {path} is damaged at byte {offset}: {what}{}; the rooms of this node cannot be restored. \
+         `hotseat journal check {dir}` shows what there is, `hotseat journal repair {dir}` goes on with what can be trusted",
+        others(*.more)
     )]
     Damaged {
-        /// The segment.
+        /// The file.
         path: PathBuf,
-        /// Where the record begins.
+        /// Where the damage begins.
         offset: u64,
-        /// What is wrong with it.
-        what: &'static str,
+        /// What is wrong.
+        what: String,
+        /// Further damage.
+        more: usize,
+        /// The journal's directory.
+        dir: PathBuf,
     },
+}
+
+fn others(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more)") }
+}
+
+/// What a journal is given by its node.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
+    /// Where it says that it cannot write.
+    pub part: Part,
+    /// What it counts.
+    pub metrics: JournalMetrics,
+}
+
+impl Default for Surroundings {
+    /// The machine's disk, and nobody who asks.
+    fn default() -> Self {
+        Self { disk: Arc::new(RealDisk), part: Part::default(), metrics: JournalMetrics::default() }
+    }
 }
 
 /// The journal of a node.
 #[derive(Debug)]
 pub struct Journal {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
     /// How often each plugin needs its records synced, microseconds.
     periods: Mutex<BTreeMap<String, u64>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A journal that has been read, and is not written yet.
-type Read = (Arc<Shared>, Segments, BTreeMap<String, Past>);
-
-#[derive(Debug)]
-struct Shared {
-    bounds: Bounds,
-    /// What the bounds began with, or what has been asked for since; microseconds.
-    sync_every_us: AtomicU64,
-    state: Mutex<State>,
-    work: Condvar,
-    space: Notify,
-    /// The position up to which everything is on disk.
-    synced: watch::Sender<u64>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Bytes appended since the journal was opened: the position of what comes next.
-    appended: u64,
-    /// A segment that could not be synced: what is in it counts as not written.
-    failed: Option<u64>,
-    /// What waits to be written, by segment, oldest first.
-    queue: VecDeque<(u64, Vec<u8>)>,
-    queued: usize,
-    segment: u64,
-    segment_bytes: u64,
-    /// The segment of each room's last base: it and what follows is needed.
-    bases: HashMap<Arc<str>, u64>,
-    closed: bool,
-}
-
 impl Journal {
     /// Opens the journal in `dir` and reads back what rooms left there. A record that a crash cut short is dropped
-    /// with a warning. What was read stays on disk until its rooms have written new bases or are forgotten.
+    /// with a warning and kept in a file. What was read stays on disk until its rooms have written new bases or are
+    /// forgotten.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub fn open(dir: &Path, bounds: Bounds) -> Result<(Self, BTreeMap<String, Past>), JournalError> {
-        let (shared, segments, pasts) = Self::read(dir, bounds)?;
-        let writer = writer::start(Arc::clone(&shared), segments)?;
-        let writer = Mutex::new(Some(writer));
-        Ok((Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer }, pasts))
+        Self::open_in(dir, bounds, Surroundings::default())
     }
 
-    /// As [`Self::open`], but written only when the third value is told to: for simulations.
+    /// As [`Self::open`], on another disk or for a node that wants to know.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn open_in(
+        dir: &Path,
+        bounds: Bounds,
+        surroundings: Surroundings,
+    ) -> Result<(Self, BTreeMap<String, Past>), JournalError> {
+        let (journal, pasts, writer) = Self::read(dir, bounds, surroundings)?;
+        let thread = writer::start(writer).map_err(segment::at(dir))?;
+        *journal.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok((journal, pasts))
+    }
+
+    /// As [`Self::open_in`], but written only when the third value is told to: for simulations.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn stepped_in(
+        dir: &Path,
+        bounds: Bounds,
+        surroundings: Surroundings,
+    ) -> Result<(Self, BTreeMap<String, Past>, Steps), JournalError> {
+        let (journal, pasts, writer) = Self::read(dir, bounds, surroundings)?;
+        Ok((journal, pasts, Steps::new(writer)))
+    }
+
+    /// The same on the machine's disk.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -134,38 +179,28 @@ impl Journal {
         dir: &Path,
         bounds: Bounds,
     ) -> Result<(Self, BTreeMap<String, Past>, Steps), JournalError> {
-        let (shared, segments, pasts) = Self::read(dir, bounds)?;
-        let steps = Steps::new(Arc::clone(&shared), segments);
-        let journal =
-            Self { dir: dir.to_owned(), shared, periods: Mutex::default(), writer: Mutex::default() };
-        Ok((journal, pasts, steps))
+        Self::stepped_in(dir, bounds, Surroundings::default())
     }
 
-    fn read(dir: &Path, bounds: Bounds) -> Result<Read, JournalError> {
-        let segments = Segments::open(dir)?;
-        let pasts = recover::read(&segments)?;
-        let first = segments.last().map_or(1, |last| last + 1);
-        // The pasts are needed until their rooms have written bases of their own.
-        let bases = pasts.keys().map(|room| (Arc::from(room.as_str()), 0)).collect();
-        let state = State {
-            appended: 0,
-            failed: None,
-            queue: VecDeque::new(),
-            queued: 0,
-            segment: first,
-            segment_bytes: 0,
-            bases,
-            closed: false,
-        };
-        let shared = Arc::new(Shared {
-            bounds,
-            sync_every_us: AtomicU64::new(u64::try_from(bounds.sync_every.as_micros()).unwrap_or(u64::MAX)),
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            space: Notify::new(),
-            synced: watch::Sender::new(0),
-        });
-        Ok((shared, segments, pasts))
+    fn read(
+        dir: &Path,
+        bounds: Bounds,
+        surroundings: Surroundings,
+    ) -> Result<(Self, BTreeMap<String, Past>, Writer), JournalError> {
+        let Surroundings { disk, part, metrics } = surroundings;
+        let segments = Segments::open(Arc::clone(&disk), dir)?;
+        let mut found = recover::read(&segments)?;
+        let mut usage = Usage::new(bounds.segment_bytes, found.segments.clone());
+        for (name, room) in &found.rooms {
+            let bytes = room.past.base.len() + room.past.inputs.len();
+            usage.based(&Arc::from(name.as_str()), room.segment, bytes as u64);
+        }
+        let shared = Arc::new(Shared::new(bounds, usage, found.next)?);
+        let rooms = std::mem::take(&mut found.rooms);
+        let pasts = rooms.into_iter().map(|(name, room)| (name, room.past)).collect();
+        let writer = Writer::new(Arc::clone(&shared), segments, &found, (part, metrics));
+        let (periods, thread) = (Mutex::default(), Mutex::default());
+        Ok((Self { dir: dir.to_owned(), disk, shared, periods, writer: thread }, pasts, writer))
     }
 
     /// `who` needs its records synced so often from now on; who needs it most often decides.
@@ -179,10 +214,14 @@ impl Journal {
 
     /// Appends a room's base: what was written of it before is of no more use. The position behind it.
     pub fn base(&self, room: &Arc<str>, base: &[u8]) -> u64 {
+        self.base_and_inputs(room, base, &[])
+    }
+
+    /// The same, and the inputs that there have been since.
+    pub fn base_and_inputs(&self, room: &Arc<str>, base: &[u8], inputs: &[u8]) -> u64 {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
-        let segment = state.append(&self.shared.bounds, Kind::Base, room, base);
-        state.bases.insert(Arc::clone(room), segment);
+        state.append_past(&self.shared, room, base, inputs);
         let position = state.appended;
         drop(state);
         self.shared.wake(idle);
@@ -193,16 +232,11 @@ impl Journal {
     pub fn inputs(&self, room: &Arc<str>, records: &[u8]) -> u64 {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
-        state.append(&self.shared.bounds, Kind::Inputs, room, records);
+        state.append(&self.shared, Kind::Inputs, room, records);
         let position = state.appended;
         drop(state);
         self.shared.wake(idle);
         position
-    }
-
-    /// The position behind all that has been appended.
-    pub fn position(&self) -> u64 {
-        self.shared.lock().appended
     }
 
     /// The position up to which everything is on disk, as it moves on.
@@ -214,8 +248,8 @@ impl Journal {
     pub fn forget(&self, room: &Arc<str>) {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
-        if state.bases.remove(room).is_some() {
-            state.append(&self.shared.bounds, Kind::Ended, room, &[]);
+        if state.usage.ended(room) {
+            state.append(&self.shared, Kind::Ended, room, &[]);
         }
         drop(state);
         self.shared.wake(idle);
@@ -226,7 +260,12 @@ impl Journal {
         self.shared.lock().queued >= self.shared.bounds.buffer_bytes
     }
 
-    /// Waits until there is space for more. Cancel safe.
+    /// Whether so much waits that what can be written later should be.
+    pub fn is_busy(&self) -> bool {
+        self.shared.lock().queued >= self.shared.bounds.buffer_bytes / BUSY
+    }
+
+    /// Waits until there is space for more: to be awaited before inputs are taken, and before each base. Cancel safe.
     pub async fn space(&self) {
         loop {
             let space = self.shared.space.notified();
@@ -245,19 +284,35 @@ impl Journal {
     pub fn set_aside(&self, room: &str, past: &Past) -> Result<PathBuf, JournalError> {
         let name = format!("{}-{}.seg", room.replace('/', "_"), crate::snowflake::now_ms());
         let path = self.dir.join("aside").join(name);
-        segment::write_aside(&path, room, past)?;
+        segment::write_aside(&*self.disk, &path, room, past)?;
         Ok(path)
     }
 
-    /// Rooms whose last base lies so far back that it keeps old segments from being removed. A new base of theirs
-    /// frees them.
+    /// Rooms that are to write their bases anew now, see `usage`: old segments that hold little of use can go then. They
+    /// are not named again before they have, or half a minute has gone by.
     pub fn stale(&self) -> Vec<Arc<str>> {
-        let state = self.shared.lock();
-        let failed = state.failed.map_or(0, |failed| failed + 1);
-        let stale = state.bases.iter().filter(|(_, base)| **base + 1 < state.segment || **base < failed);
-        let mut stale: Vec<_> = stale.map(|(room, _)| Arc::clone(room)).collect();
-        stale.sort_unstable();
-        stale
+        let mut state = self.shared.lock();
+        let failed = state.failed;
+        state.usage.due(failed)
+    }
+
+    /// Copies what the disk has of rooms that nobody runs into the newest segment, so that old ones can go. `runs`: whether
+    /// somebody does so by now. Blocks, and reads the whole journal.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn copy(&self, rooms: &[Arc<str>], runs: impl Fn(&str) -> bool) -> Result<(), JournalError> {
+        let found = survey::survey(&*self.disk, &self.dir).map_err(|(path, e)| segment::at(&path)(e))?;
+        for name in rooms {
+            let Some(room) = found.rooms.get(&**name) else { continue };
+            let mut state = self.shared.lock();
+            if state.usage.segment_of(name) == Some(room.segment) && !runs(name) {
+                state.append_past(&self.shared, name, &room.past.base, &room.past.inputs);
+            }
+            drop(state);
+            self.shared.work.notify_one();
+        }
+        Ok(())
     }
 
     /// Writes and syncs what waits, and closes the journal. Blocks until then.
@@ -274,43 +329,6 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Shared {
-    fn sync_every(&self) -> Duration {
-        Duration::from_micros(self.sync_every_us.load(Ordering::Relaxed))
-    }
-
-    /// Wakes the writer if it may sleep. One that works looks again by itself.
-    fn wake(&self, was_idle: bool) {
-        if was_idle {
-            self.work.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Records are appended whole, so a panic elsewhere does not spoil the state.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn append(&mut self, bounds: &Bounds, kind: Kind, room: &str, bytes: &[u8]) -> u64 {
-        if self.segment_bytes >= bounds.segment_bytes {
-            self.segment += 1;
-            self.segment_bytes = 0;
-        }
-        if self.queue.back().is_none_or(|(segment, _)| *segment != self.segment) {
-            self.queue.push_back((self.segment, Vec::new()));
-        }
-        if let Some((_, buffer)) = self.queue.back_mut() {
-            let length = segment::write_record(buffer, kind, room, bytes);
-            self.queued += length;
-            self.appended += length as u64;
-            self.segment_bytes += length as u64;
-        }
-        self.segment
     }
 }
 

@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod discovery;
+pub mod files;
 pub mod game;
 pub mod journal;
 pub mod link;

@@ -179,7 +179,7 @@ async fn a_torn_end_costs_the_last_record_and_damage_stops_the_node_with_a_name(
     }
     let segment = segments(data.path()).remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[20] ^= 1;
+    bytes[60] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     let plugin = data.path().join("first.wasm");
     std::fs::write(&plugin, &guests().ledger.bytes).unwrap();
@@ -192,7 +192,7 @@ async fn a_torn_end_costs_the_last_record_and_damage_stops_the_node_with_a_name(
         &format!("--plugin=game-logic={}", plugin.display()),
     ]);
     let name = segment.file_name().unwrap().to_str().unwrap();
-    told.failed(1, &[name, "damaged at byte 8", "checksum"]);
+    told.failed(1, &[name, "damaged at byte 44", "checksum"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,6 +38,7 @@ mod served;
 
 // What outlives the process.
 mod durable;
+mod full_disk;
 mod kills;
 mod profiles;
 mod replay;

@@ -3,13 +3,16 @@
 //! In the data directory, `plugins/NAME/`: one `DIGEST.wasm` per artefact and `history.jsonl`, a line an event.
 //! So a restarted node runs what it ran before.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hotseat_build::Digest;
 use serde::{Deserialize, Serialize};
+
+use super::lines::Lines;
+use crate::files;
 
 /// Events kept in memory and handed out; the file keeps all.
 const EVENTS_MAX: usize = 1000;
@@ -70,7 +73,7 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Artefacts {
     dir: PathBuf,
-    history: File,
+    history: Lines,
     events: Vec<Event>,
 }
 
@@ -86,7 +89,7 @@ pub enum ArtefactError {
         source: io::Error,
     },
     /// A line of the history is no event.
-    #[error("{path} line {line}: {source}; move the file away to start a new history")]
+    #[error("{path} line {line}: {source}; mend the line, or move the file away to start a new history")]
     History {
         /// The file.
         path: PathBuf,
@@ -106,7 +109,8 @@ pub enum ArtefactError {
 }
 
 impl Artefacts {
-    /// Opens the folder of plugin `name` in the data directory. A line that a crash cut short is cut off.
+    /// Opens the folder of plugin `name` in the data directory. A last line that a crash cut short
+    /// is cut off.
     ///
     /// # Errors
     /// See [`ArtefactError`].
@@ -114,27 +118,16 @@ impl Artefacts {
         let dir = data_dir.join("plugins").join(name);
         fs::create_dir_all(&dir).map_err(at(&dir))?;
         let path = dir.join("history.jsonl");
-        let mut history =
-            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(at(&path))?;
+        let (history, text) = Lines::open(&path).map_err(at(&path))?;
         let mut events = Vec::new();
-        let mut whole = 0;
-        let mut reader = BufReader::new(&mut history);
-        let mut text = String::new();
-        for line in 1.. {
-            text.clear();
-            let length = reader.read_line(&mut text).map_err(at(&path))?;
-            if length == 0 || !text.ends_with('\n') {
-                break;
-            }
-            let event = serde_json::from_str(&text);
-            events.push(event.map_err(|source| ArtefactError::History {
+        for (before, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let event = serde_json::from_slice(line).map_err(|source| ArtefactError::History {
                 path: path.clone(),
-                line,
+                line: before + 1,
                 source,
-            })?);
-            whole += length as u64;
+            });
+            events.push(event?);
         }
-        history.set_len(whole).map_err(at(&path))?;
         Ok(Self { dir, history, events })
     }
 
@@ -159,10 +152,8 @@ impl Artefacts {
     /// # Errors
     /// [`ArtefactError::Io`]; the event is not kept then.
     pub fn record(&mut self, event: Event) -> Result<(), ArtefactError> {
-        let mut line = serde_json::to_vec(&event).expect("an event is plain data");
-        line.push(b'\n');
-        let path = self.dir.join("history.jsonl");
-        self.history.write_all(&line).and_then(|()| self.history.sync_data()).map_err(at(&path))?;
+        let line = serde_json::to_vec(&event).expect("an event is plain data");
+        self.history.push(line).map_err(at(self.history.path()))?;
         self.events.push(event);
         Ok(())
     }
@@ -177,14 +168,7 @@ impl Artefacts {
     /// [`ArtefactError::Io`].
     pub fn store(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ArtefactError> {
         let path = self.path(digest);
-        let partial = path.with_extension("partial");
-        let write = || {
-            let mut file = File::create(&partial)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        write().map_err(at(&path))
+        files::write_whole(&path, bytes).map_err(at(&path))
     }
 
     /// Reads an artefact back, if it is kept here.
@@ -262,8 +246,8 @@ mod tests {
         artefacts.record(event(EventKind::Refused, two)).unwrap();
         drop(artefacts);
         let path = dir.path().join("plugins/game-logic/history.jsonl");
-        let mut file = OpenOptions::new().append(true).open(path).unwrap();
-        file.write_all(b"{\"at_ms\":").unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"{\"at_ms\":"].concat()).unwrap();
 
         let mut artefacts = Artefacts::open(dir.path(), "game-logic").unwrap();
         assert_eq!(artefacts.events().len(), 2);
@@ -307,5 +291,12 @@ mod tests {
         fs::write(dir.path().join("plugins/game-logic/history.jsonl"), "{}\n").unwrap();
         let text = Artefacts::open(dir.path(), "game-logic").unwrap_err().to_string();
         assert!(text.contains("history.jsonl line 1"), "{text}");
+        let good = serde_json::to_vec(&event(EventKind::Started, digest)).unwrap();
+        for bad in [&b"\xff\xfe"[..], b"{\"at_ms\":", b""] {
+            let lines = [&good[..], bad, &good[..]].map(|line| [line, b"\n"].concat()).concat();
+            fs::write(dir.path().join("plugins/game-logic/history.jsonl"), lines).unwrap();
+            let text = Artefacts::open(dir.path(), "game-logic").unwrap_err().to_string();
+            assert!(text.contains("history.jsonl line 2"), "{text}");
+        }
     }
 }

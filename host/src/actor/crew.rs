@@ -232,13 +232,18 @@ impl Crew {
         }
     }
 
-    /// Tells an actor to make its present state the base; false if it is not there.
-    pub(crate) async fn checkpoint(&self, name: &str) -> bool {
+    /// Whether there is an actor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.state().members.contains_key(name)
+    }
+
+    /// Tells an actor to write its base to the journal anew; false if it is not there.
+    pub(crate) async fn rewrite(&self, name: &str) -> bool {
         let member = self.state().members.get(name).cloned();
         match member {
             // One that ends at this moment forgets itself.
             Some(member) => {
-                let _ = member.orders.send(Order::Checkpoint).await;
+                let _ = member.orders.send(Order::Rewrite).await;
                 true
             }
             None => false,

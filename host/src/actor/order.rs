@@ -16,8 +16,10 @@ pub(crate) enum Order {
     Swap(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
     /// Go back to an earlier version.
     Revert(Arc<Version>, oneshot::Sender<Result<Duration, String>>),
-    /// Make the present state the base, so that older journal segments can go.
+    /// Make the present state the base if there is anything new.
     Checkpoint,
+    /// Write the base to the journal anew, so that older segments can go.
+    Rewrite,
     /// The same if the actor has been idle for a while: a snapshot then disturbs nobody, and the next start is shorter.
     Rest,
     /// The present version has proved itself.

@@ -33,6 +33,10 @@ const PROBATION_STRETCH: usize = 4;
 /// 1.6 µs (`docs/benchmarks.md`): saving adds half to it then, loading and replaying take 0.2 s and 0.15 s.
 const BYTES_PER_INPUT: usize = 128;
 
+/// An idle room's state is written for so many bytes of it an input: eight times what is written under load. It saves the
+/// next start the replay, and a large state is not written for a few inputs.
+const REST_BYTES_PER_INPUT: usize = 8 * BYTES_PER_INPUT;
+
 /// What a node gives to all its guests.
 #[derive(Clone)]
 pub struct World {
@@ -66,6 +70,8 @@ pub(crate) struct Sandbox {
     journalled: usize,
     /// The position in the journal behind the last of it.
     position: u64,
+    /// Whether this process has written the base to the journal.
+    based: bool,
     /// A snapshot that failed is not tried again before the log is this long.
     next_snapshot: usize,
 }
@@ -132,7 +138,19 @@ impl Sandbox {
         fallback: Option<Arc<Version>>,
     ) -> Self {
         let next_snapshot = world.log_inputs.max(base.size() / BYTES_PER_INPUT);
-        Self { world, room, args, instance, base, log, fallback, journalled: 0, position: 0, next_snapshot }
+        Self {
+            world,
+            room,
+            args,
+            instance,
+            base,
+            log,
+            fallback,
+            journalled: 0,
+            position: 0,
+            based: false,
+            next_snapshot,
+        }
     }
 
     /// The version that runs.
@@ -231,6 +249,10 @@ impl Sandbox {
     /// As for [`Self::trim`].
     pub(crate) fn rest(&mut self) -> Result<bool, SwapError> {
         let inputs = self.log.inputs();
+        // What a later start would have to replay must be worth the writing, and others may need the disk now.
+        if inputs.saturating_mul(REST_BYTES_PER_INPUT) < self.base.size() || self.world.journal.is_busy() {
+            return Ok(false);
+        }
         // On probation the log must reach back; a guest that has failed to save is not asked again for nothing.
         if inputs == 0 || self.fallback.is_some() || self.next_snapshot > self.log_inputs() {
             return Ok(false);

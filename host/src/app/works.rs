@@ -20,15 +20,17 @@ use crate::cluster::estate::Estates;
 use crate::cluster::players;
 use crate::config::Config;
 use crate::discovery::backends::Backends;
+use crate::files;
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, Profiles};
-use crate::journal::{self, Journal, Letters, Past};
+use crate::journal::{self, Journal, JournalMetrics, Letters, Past, Surroundings};
 use crate::peer::Security;
 use crate::plugin::{Engine, Fault, Version};
 use crate::service::metrics::ServiceMetrics;
 use crate::service::{Plane, PlaneParts};
 use crate::snowflake::Generator;
+use crate::telemetry::metrics::Metrics;
 
 /// The most memory that any manifest may ask for; what the engine's pool is cut for.
 const MEMORY_MAX: usize = 4 << 30;
@@ -52,8 +54,6 @@ pub(super) struct Works {
     pub(super) not_started: BTreeMap<String, String>,
     /// Home rooms of a cluster that an earlier process of this node left; they are taken up where they are claimed.
     pub(super) homes_left: BTreeMap<String, Past>,
-    /// Shards of plugins that do not run here.
-    strangers: BTreeMap<String, Past>,
     journal: Arc<Journal>,
     letters: Arc<Letters>,
     watched: Watched,
@@ -65,6 +65,8 @@ pub(super) struct WorksParts<'a> {
     pub(super) wanted: Vec<Wanted>,
     pub(super) security: &'a Security,
     pub(super) metrics: (ActorMetrics, GameMetrics, ServiceMetrics),
+    /// Where it is told that the disk does not take what is written.
+    pub(super) telemetry: &'a Metrics,
     pub(super) homes: Arc<Homes>,
     pub(super) ids: Arc<Generator>,
     /// Where this node's services listen.
@@ -78,7 +80,18 @@ pub(super) struct WorksParts<'a> {
 impl Works {
     /// Compiles the plugins and brings back what an earlier process left.
     pub(super) async fn start(parts: WorksParts<'_>) -> Result<Self, StartError> {
-        let WorksParts { config, wanted, security, metrics, homes, ids, grpc, backends, state_dir } = parts;
+        let WorksParts {
+            config,
+            wanted,
+            security,
+            metrics,
+            telemetry,
+            homes,
+            ids,
+            grpc,
+            backends,
+            state_dir,
+        } = parts;
         let (actor_metrics, game_metrics, service_metrics) = metrics;
         let data_dir = config.data_dir.clone();
         let rooms = if wanted.iter().any(Wanted::is_game) { config.max_rooms } else { 0 };
@@ -88,8 +101,16 @@ impl Works {
             Engine::start(data_dir.join("cache"), actors, MEMORY_MAX, Some(settings::compiler(config)))?;
         std::fs::create_dir_all(&state_dir)
             .map_err(|source| StartError::DataDir { path: state_dir.clone(), source })?;
-        let (journal, mut pasts) = Journal::open(&state_dir.join("journal"), JOURNAL)?;
+        let surroundings = Surroundings {
+            part: telemetry.health.part("journal"),
+            metrics: JournalMetrics::register(&telemetry.registry)?,
+            ..Surroundings::default()
+        };
+        let (journal, mut pasts) = Journal::open_in(&state_dir.join("journal"), JOURNAL, surroundings)?;
         let journal = Arc::new(journal);
+        // The journal is this process's alone by now, and so is what is beside it.
+        files::remove_partials(&data_dir);
+        files::remove_partials(&state_dir);
         for room in Estates::taken_from(&state_dir) {
             if pasts.remove(&room).is_some() {
                 info!(room, "room went on at another host, what this one had of it is dropped");
@@ -151,7 +172,8 @@ impl Works {
         let mut homes_left = BTreeMap::new();
         let registry = match games {
             Some(crew) => {
-                let profiles = Profiles::open(&state_dir, journal.synced())?;
+                let profiles =
+                    Profiles::open(&state_dir, journal.synced(), telemetry.health.part("profiles"))?;
                 let bounds = settings::bounds(config);
                 let parts = Parts { crew, bounds, services, metrics: game_metrics, profiles, homes };
                 let registry = Registry::new(parts);
@@ -173,7 +195,7 @@ impl Works {
             );
         }
         let plane = Arc::new(plane);
-        Ok(Self { registry, plane, deployers, not_started, homes_left, strangers, journal, letters, watched })
+        Ok(Self { registry, plane, deployers, not_started, homes_left, journal, letters, watched })
     }
 
     /// Begins what runs as long as the node. Not before nothing can fail any more: a task of its own would outlive the
@@ -181,8 +203,7 @@ impl Works {
     pub(super) fn run(&mut self) -> Vec<JoinHandle<()>> {
         let game = self.registry.as_ref().map(|registry| Arc::clone(registry.crew()));
         let crews: Vec<Arc<Crew>> = self.plane.crews().cloned().chain(game).collect();
-        let strangers = std::mem::take(&mut self.strangers);
-        let keeping = tokio::spawn(keep(Arc::clone(&self.journal), crews, strangers));
+        let keeping = tokio::spawn(keep(Arc::clone(&self.journal), crews));
         let watched = std::mem::take(&mut self.watched);
         let watching = watched.into_iter().map(|(deployer, reports)| tokio::spawn(deployer.watch(reports)));
         watching.chain([keeping]).collect()

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::deploy::Deployer;
+use crate::files;
 use crate::game::registry::Registry;
 
 /// Longest node id, bytes.
@@ -121,7 +122,7 @@ pub fn id(configured: Option<&str>, data_dir: &Path) -> Result<String, IdError> 
         Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
             let number = getrandom::u64().map_err(|why| error(std::io::Error::other(why.to_string())))?;
             let id = format!("node-{number:016x}");
-            std::fs::write(&path, format!("{id}\n")).map_err(error)?;
+            files::write_whole(&path, format!("{id}\n").as_bytes()).map_err(error)?;
             Ok(id)
         }
         Err(source) => Err(error(source)),

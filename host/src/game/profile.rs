@@ -5,19 +5,22 @@
 //! later write replaces an earlier one. Each write names the version that it replaces; one that names another version
 //! than the store has is refused.
 
-use std::collections::{BTreeMap, HashMap};
+mod store;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError};
 use tokio::sync::watch;
 use tracing::error;
 
+use self::store::{Documents, Store};
 use crate::plugin::{Put, puts_of};
+use crate::telemetry::health::Part;
 
-/// User to version (`u64`, little-endian) and document.
 /// How often, and how far apart, a store is tried that another host is reading.
 const OPEN_TRIES: u32 = 30;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
@@ -25,10 +28,14 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 /// The store, in its directory.
 const FILE: &str = "profiles.redb";
 
-const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("documents");
-
 /// How often the journal is looked at while something waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How long to wait before a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Tries of a store that is closing; then what waits is given up, loudly.
+const LAST_TRIES: u32 = 3;
 
 /// How long a store that closes waits for the journal, which has been closed before it and has written all it could.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -63,9 +70,6 @@ pub enum Conflict {
         /// What is there.
         stored: u64,
     },
-    /// What is there cannot be read.
-    #[error("the store cannot be read: {0}")]
-    Unreadable(String),
 }
 
 /// A document with its user and version.
@@ -81,7 +85,9 @@ pub struct Profiles {
 }
 
 struct Shared {
-    database: Database,
+    path: PathBuf,
+    store: Store,
+    part: Part,
     state: Mutex<State>,
     work: Condvar,
     /// The position up to which the journal is on disk.
@@ -109,6 +115,8 @@ struct Document {
     bytes: Arc<[u8]>,
     /// What the journal must have on disk first.
     position: u64,
+    /// What it replaces, if it could not be compared with what the store has: then that is done when it is written.
+    unjudged: Option<Option<u64>>,
 }
 
 enum Judgement {
@@ -116,20 +124,32 @@ enum Judgement {
     /// It is there already, or something that has followed upon it.
     There,
     Conflict(Conflict),
+    /// The store cannot be read at present.
+    Later,
 }
 
 impl Profiles {
-    /// Opens the store in `dir`. `journal` tells the position up to which the journal is on disk.
+    /// Opens the store in `dir`. `journal` tells the position up to which the journal is on disk; `part` is told when the
+    /// disk takes nothing.
     ///
     /// # Errors
     /// See [`ProfileError`].
-    pub fn open(dir: &Path, journal: watch::Receiver<u64>) -> Result<Self, ProfileError> {
+    pub fn open(dir: &Path, journal: watch::Receiver<u64>, part: Part) -> Result<Self, ProfileError> {
         let path = dir.join(FILE);
-        let fail = |why: String| ProfileError::Open { path: path.clone(), why };
-        let database = Database::create(&path).map_err(|error| fail(error.to_string()))?;
-        create_table(&database).map_err(|error| fail(error.to_string()))?;
+        let store = Store::open(&path);
+        let store =
+            store.map_err(|error| ProfileError::Open { path: path.clone(), why: error.to_string() })?;
+        Self::of(path, store, journal, part)
+    }
+
+    fn of(
+        path: PathBuf,
+        store: Store,
+        journal: watch::Receiver<u64>,
+        part: Part,
+    ) -> Result<Self, ProfileError> {
         let (state, work, kept) = (Mutex::default(), Condvar::new(), watch::Sender::new(0));
-        let shared = Arc::new(Shared { database, state, work, journal, kept });
+        let shared = Arc::new(Shared { path, store, part, state, work, journal, kept });
         let writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("profiles".into())
@@ -145,7 +165,7 @@ impl Profiles {
             return Some((document.version, Arc::clone(&document.bytes)));
         }
         drop(state);
-        match self.shared.read(user) {
+        match self.shared.store.read(user) {
             Ok(found) => found,
             Err(why) => {
                 error!(user, error = %why, "profile unreadable");
@@ -156,10 +176,10 @@ impl Profiles {
 
     /// All documents of the users that `of` picks: user, version, document. Blocks: reads the whole store.
     pub fn find(&self, of: impl Fn(u64) -> bool) -> Vec<Owned> {
-        let mut found: BTreeMap<u64, (u64, Arc<[u8]>)> = BTreeMap::new();
-        if let Err(why) = read_all(&self.shared.database, &of, &mut found) {
+        let mut found = self.shared.store.read_all(&of).unwrap_or_else(|why| {
             error!(error = %why, "profiles unreadable");
-        }
+            Documents::new()
+        });
         let state = self.shared.lock();
         for (user, document) in state.writing.iter().chain(&state.waiting).filter(|(user, _)| of(**user)) {
             found.insert(*user, (document.version, Arc::clone(&document.bytes)));
@@ -189,8 +209,7 @@ impl Profiles {
                 opened => break opened.map_err(|error| fail(error.into()))?,
             }
         };
-        let mut found = BTreeMap::new();
-        read_all(&database, of, &mut found).map_err(fail)?;
+        let found = store::read_all(&database, &of).map_err(fail)?;
         Ok(found.into_iter().map(|(user, (version, bytes))| (user, version, bytes)).collect())
     }
 
@@ -201,14 +220,21 @@ impl Profiles {
     /// See [`Conflict`].
     pub fn put(&self, put: Put, position: u64) -> Result<u64, Conflict> {
         let mut state = self.shared.lock();
-        match self.shared.judge(&mut state, &put) {
-            Judgement::Take => {}
+        let later = match self.shared.judge(&mut state, &put) {
+            Judgement::Take => None,
+            Judgement::Later => Some(put.base),
             Judgement::There => return Ok(state.tickets),
             Judgement::Conflict(conflict) => return Err(conflict),
-        }
-        let Put { user, version, bytes, .. } = put;
+        };
+        let Put { user, base: put_base, version, bytes } = put;
         let idle = state.waiting.is_empty();
-        state.waiting.insert(user, Document { version, bytes, position });
+        // What one that has not been compared replaces is what the next one has to replace in its place.
+        let unjudged = later.or_else(|| match (state.waiting.get(&user), state.writing.get(&user)) {
+            (Some(before), _) => before.unjudged,
+            (None, Some(before)) => before.unjudged.map(|_| put_base),
+            (None, None) => None,
+        });
+        state.waiting.insert(user, Document { version, bytes, position, unjudged });
         state.tickets += 1;
         let ticket = state.tickets;
         drop(state);
@@ -261,15 +287,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, user: u64) -> Result<Found, redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
-        let Some(value) = table.get(user)? else { return Ok(None) };
-        let Some((version, bytes)) = value.value().split_first_chunk::<8>() else {
-            return Err(redb::Error::Corrupted(format!("document of user {user} without a version")));
-        };
-        Ok(Some((u64::from_le_bytes(*version), bytes.into())))
-    }
-
     fn judge(&self, state: &mut State, put: &Put) -> Judgement {
         if let Some(stored) = state.held(put.user).map(|document| document.version) {
             return judge(stored, put);
@@ -277,19 +294,20 @@ impl Shared {
         let stored = match state.known.get(&put.user) {
             Some(stored) => *stored,
             // Once a stay at most, and what `get` has just read: the lock is not held for long.
-            None => match self.read(put.user) {
+            None => match self.store.read(put.user) {
                 Ok(found) => {
                     let stored = found.map_or(0, |(version, _)| version);
                     state.know(put.user, stored);
                     stored
                 }
-                Err(why) => return Judgement::Conflict(Conflict::Unreadable(why.to_string())),
+                Err(_) => return Judgement::Later,
             },
         };
         judge(stored, put)
     }
 
     fn write_behind(&self) {
+        let mut last_tries = 0;
         loop {
             let mut state = self.lock();
             while state.waiting.is_empty() && !state.closed {
@@ -306,26 +324,36 @@ impl Shared {
                 error!(lost = batch.len(), "profiles lost: the journal has not what led to them");
                 return;
             }
-            let written = self.write(&batch);
+            let written = self.store.write(&batch);
             let mut state = self.lock();
             state.writing = Arc::default();
             match written {
-                Ok(()) => {
-                    batch.iter().for_each(|(user, document)| state.know(*user, document.version));
+                Ok(overtaken) => {
+                    last_tries = 0;
+                    for (user, document) in batch.iter().filter(|(user, _)| !overtaken.contains(user)) {
+                        state.know(*user, document.version);
+                    }
                     drop(state);
+                    if !overtaken.is_empty() {
+                        let users = overtaken.len();
+                        error!(users, "profiles not replaced: the store had gone on before it failed");
+                    }
+                    self.part.works();
                     self.kept.send_replace(ticket);
                 }
                 Err(why) => {
-                    error!(profiles = batch.len(), error = %why, "profiles not written, trying again");
+                    let path = self.path.display();
+                    self.part.failed("profiles not written, trying again", &format_args!("{path}: {why}"));
                     for (user, document) in batch.iter() {
-                        state.waiting.entry(*user).or_insert_with(|| document.clone());
+                        let waiting = state.waiting.entry(*user).or_insert_with(|| document.clone());
+                        waiting.unjudged = document.unjudged.or(waiting.unjudged);
                     }
-                    if state.closed {
-                        error!(lost = state.waiting.len(), "profiles lost: the store does not take them");
+                    last_tries += u32::from(state.closed);
+                    if last_tries == LAST_TRIES {
+                        error!(lost = state.waiting.len(), %path, "profiles lost: the store does not take them");
                         return;
                     }
-                    let pause = Duration::from_millis(500);
-                    drop(self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner));
+                    drop(self.work.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner));
                 }
             }
         }
@@ -344,21 +372,6 @@ impl Shared {
         }
         true
     }
-
-    fn write(&self, batch: &HashMap<u64, Document>) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(TABLE)?;
-            for (user, document) in batch {
-                let mut value = table.insert_reserve(*user, 8 + document.bytes.len())?;
-                let (version, bytes) = value.as_mut().split_at_mut(8);
-                version.copy_from_slice(&document.version.to_le_bytes());
-                bytes.copy_from_slice(&document.bytes);
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
 }
 
 fn judge(stored: u64, put: &Put) -> Judgement {
@@ -371,28 +384,10 @@ fn judge(stored: u64, put: &Put) -> Judgement {
     }
 }
 
-fn read_all(
-    database: &Database,
-    of: impl Fn(u64) -> bool,
-    found: &mut BTreeMap<u64, (u64, Arc<[u8]>)>,
-) -> Result<(), redb::Error> {
-    let table = database.begin_read()?.open_table(TABLE)?;
-    for entry in table.iter()? {
-        let (user, value) = entry?;
-        if of(user.value())
-            && let Some((version, bytes)) = value.value().split_first_chunk::<8>()
-        {
-            found.insert(user.value(), (u64::from_le_bytes(*version), bytes.into()));
-        }
-    }
-    Ok(())
-}
-
-fn create_table(database: &Database) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(TABLE)?;
-    transaction.commit()?;
-    Ok(())
+/// Whether a document replaces what is stored.
+fn judged(stored: u64, base: Option<u64>, version: u64) -> bool {
+    let follows = base.map_or(puts_of(version) > puts_of(stored), |base| base == stored);
+    version == stored || follows
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 //! costs the letter.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::JournalError;
-use super::segment::{Kind, MAGIC, at, write_record};
+use super::record::{Kind, write_record};
+use super::segment::{MAGIC, at};
+use crate::files;
+use crate::telemetry::health::Part;
 
 /// Base and log of all letters that wait to be written, bytes; so no letter is much larger either. One that does not
 /// fit holds its input alone.
@@ -133,8 +135,14 @@ impl Letters {
         if most > 0 {
             let (send, letters) = sync_channel(QUEUE);
             let counters = counters.clone();
-            let work =
-                Writer { dir: dir.to_owned(), most, waiting: Arc::clone(&waiting), counters, serial: 0 };
+            let work = Writer {
+                dir: dir.to_owned(),
+                most,
+                waiting: Arc::clone(&waiting),
+                counters,
+                part: Part::default(),
+                serial: 0,
+            };
             let thread = std::thread::Builder::new().name("dead-letters".into());
             writer = Some(thread.spawn(move || work.run(&letters)).map_err(at(dir))?);
             sender = Some(send);
@@ -203,6 +211,8 @@ struct Writer {
     most: usize,
     waiting: Arc<AtomicUsize>,
     counters: Counters,
+    /// Told in the log alone: a node without dead letters is a whole node.
+    part: Part,
     serial: u64,
 }
 
@@ -212,12 +222,14 @@ impl Writer {
             let room = Arc::clone(&letter.room);
             match self.write(letter) {
                 Ok(path) => {
+                    self.part.works();
                     self.prune();
                     info!(%room, file = %path.display(), "dead letter written");
                     self.counters.written.inc();
                 }
                 Err(error) => {
-                    warn!(%room, dir = %self.dir.display(), %error, "dead letter lost");
+                    let dir = self.dir.display();
+                    self.part.failed("dead letter lost", &format_args!("{dir}: {error}"));
                     self.counters.lost.inc();
                 }
             }
@@ -232,17 +244,8 @@ impl Writer {
         let room: String = letter.room.chars().map(in_a_name).collect();
         let name = format!("{room}-{}-{}.{EXTENSION}", letter.about.failed_at_ms, self.serial);
         let path = self.dir.join(name);
-        let partial = path.with_extension("partial");
-        let bytes = encode(letter);
-        let write = || {
-            // It holds what players sent, and the plugin's settings.
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&partial)))?;
+        // It holds what players sent, and the plugin's settings.
+        files::write_private(&path, &encode(letter))?;
         Ok(path)
     }
 
@@ -280,12 +283,12 @@ fn encode(letter: Letter) -> Vec<u8> {
     let Letter { room, about, context, input } = letter;
     let about = serde_json::to_vec(&about).expect("plain data with text for keys encodes");
     let mut bytes = MAGIC.to_vec();
-    write_record(&mut bytes, Kind::Letter, &room, &about);
+    write_record(&mut bytes, 0, Kind::Letter, &room, &about);
     if let Some(Context { base, inputs }) = context {
-        write_record(&mut bytes, Kind::Base, &room, &base());
-        write_record(&mut bytes, Kind::Inputs, &room, &inputs);
+        write_record(&mut bytes, 0, Kind::Base, &room, &base());
+        write_record(&mut bytes, 0, Kind::Inputs, &room, &inputs);
     }
-    write_record(&mut bytes, Kind::Inputs, &room, &input);
+    write_record(&mut bytes, 0, Kind::Inputs, &room, &input);
     bytes
 }
 

@@ -5,9 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::RealDisk;
+use super::head::Head;
 use super::letters::About;
-use super::recover::{Bad, Past, apply, record};
-use super::segment::{Kind, MAGIC};
+use super::record::{Bad, Kind, next_record, record};
+use super::segment::{MAGIC, Opening, number_of};
+use super::survey::{Past, Survey, survey};
 
 /// Tries to read a journal whose node removes segments meanwhile.
 const TRIES: usize = 5;
@@ -37,7 +40,7 @@ pub enum LookError {
         /// Where the record begins.
         offset: u64,
         /// What is wrong with it.
-        what: &'static str,
+        what: String,
     },
 }
 
@@ -84,104 +87,84 @@ pub fn look(path: &Path) -> Result<Found, LookError> {
         return Err(LookError::Kind(path.to_owned()));
     }
     let bytes = fs::read(path).map_err(at(path))?;
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| LookError::Kind(path.to_owned()))?;
-    // What the death of a process cuts short is the end of a journal's last segment.
-    let of_a_journal = number(path).is_some();
-    if rest.is_empty() && !of_a_journal {
-        return Err(damaged(path, MAGIC.len() as u64, Bad::Short.what()));
+    let of_a_journal = path.file_name().and_then(|name| number_of(name.to_str()?)).is_some();
+    let opening = Opening::of(&bytes);
+    let at = match opening {
+        // Nobody begins a file that was set aside a second time.
+        Opening::Begun if !of_a_journal && bytes.starts_with(MAGIC) => MAGIC.len(),
+        Opening::Foreign => return Err(LookError::Kind(path.to_owned())),
+        Opening::Begun if !of_a_journal => return Err(LookError::Kind(path.to_owned())),
+        _ => opening.records_at().min(bytes.len()),
+    };
+    if at == bytes.len() && !of_a_journal {
+        return Err(damaged(path, at as u64, Bad::Short.what()));
     }
-    match record(rest) {
+    match record(&bytes[at..], opening.seed()) {
         Ok((Kind::Letter, ..)) => letter(path, &bytes).map(|letter| Found::Letter(Box::new(letter))),
-        _ => {
-            let mut rooms = Rooms::default();
-            rooms.read(path, &bytes, of_a_journal)?;
-            Ok(rooms.found())
-        }
+        // What the death of a process cuts short is the end of a journal's last segment.
+        _ => rooms_in(path, &bytes, opening, of_a_journal),
     }
 }
 
 fn look_at_all(dir: &Path) -> Result<Found, LookError> {
     let mut tries = 1;
     loop {
-        match rooms_of(dir) {
-            Err(LookError::Io { source, .. })
-                if tries < TRIES && source.kind() == io::ErrorKind::NotFound =>
-            {
-                tries += 1;
-            }
-            found => return found,
+        let before = Head::read(&RealDisk, dir).map_err(at(&super::head::path_of(dir)))?;
+        let found = survey(&RealDisk, dir);
+        let after = Head::read(&RealDisk, dir).map_err(at(&super::head::path_of(dir)))?;
+        match found {
+            // Its node has removed or begun segments meanwhile.
+            Err((_, error)) if tries < TRIES && error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) if tries < TRIES && before != after => {}
+            Err((path, source)) => return Err(LookError::Io { path, source }),
+            Ok(survey) => return found_in(dir, survey),
         }
+        tries += 1;
     }
 }
 
-fn rooms_of(dir: &Path) -> Result<Found, LookError> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(dir).map_err(at(dir))? {
-        let path = entry.map_err(at(dir))?.path();
-        segments.extend(number(&path).map(|number| (number, path)));
+fn found_in(dir: &Path, survey: Survey) -> Result<Found, LookError> {
+    if let Some(first) = survey.damage.into_iter().next() {
+        let (path, offset, what) = (first.path, first.offset, first.what);
+        return Err(LookError::Damaged { path, offset, what });
     }
-    segments.sort();
-    let Some((last, _)) = segments.last().cloned() else { return Err(LookError::Empty(dir.to_owned())) };
-    let mut rooms = Rooms::default();
-    for (number, path) in segments {
-        let bytes = fs::read(&path).map_err(at(&path))?;
-        let last = number == last;
-        // The segment has been begun and no more.
-        if last && MAGIC.starts_with(&bytes) {
-            continue;
-        }
-        if !bytes.starts_with(MAGIC) {
-            return Err(LookError::Damaged { path, offset: 0, what: "it is no segment of this version" });
-        }
-        rooms.read(&path, &bytes, last)?;
+    if survey.segments.is_empty() && survey.head.is_none() {
+        return Err(LookError::Empty(dir.to_owned()));
     }
+    let pasts = survey.rooms.into_iter().map(|(name, room)| (name, room.past)).collect();
+    let torn = survey.torn.map(|torn| (torn.path, torn.offset));
     // A room without a base has ended, or was there before what the journal holds.
-    rooms.headless.clear();
-    Ok(rooms.found())
+    Ok(Found::Rooms { pasts, headless: BTreeSet::new(), torn })
 }
 
-/// The number of a segment of a journal.
-fn number(path: &Path) -> Option<u64> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".seg")?;
-    (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok())?
-}
-
-#[derive(Default)]
-struct Rooms {
-    pasts: BTreeMap<String, Past>,
-    headless: BTreeSet<String>,
-    torn: Option<(PathBuf, u64)>,
-}
-
-impl Rooms {
-    /// Takes in a file that begins with [`MAGIC`].
-    fn read(&mut self, path: &Path, bytes: &[u8], may_be_torn: bool) -> Result<(), LookError> {
-        let mut rest = &bytes[MAGIC.len()..];
-        while !rest.is_empty() {
-            let offset = (bytes.len() - rest.len()) as u64;
-            match record(rest) {
-                Ok((kind, room, content, length)) => {
-                    if kind == Kind::Inputs && !self.pasts.contains_key(room) {
-                        self.headless.insert(room.to_owned());
+/// What one file by itself tells of rooms.
+fn rooms_in(path: &Path, bytes: &[u8], opening: Opening, may_be_torn: bool) -> Result<Found, LookError> {
+    let (mut pasts, mut headless, mut torn) = (BTreeMap::<String, Past>::new(), BTreeSet::new(), None);
+    let mut at = opening.records_at().min(bytes.len());
+    while at < bytes.len() {
+        match record(&bytes[at..], opening.seed()) {
+            Ok((kind, room, content, length)) => {
+                at += length;
+                match (kind, pasts.get_mut(room)) {
+                    (Kind::Base, _) => {
+                        let past = Past { base: content.to_vec(), inputs: Vec::new() };
+                        pasts.insert(room.to_owned(), past);
                     }
-                    apply(&mut self.pasts, kind, room, content);
-                    rest = &rest[length..];
+                    (Kind::Inputs, Some(past)) => past.inputs.extend_from_slice(content),
+                    (Kind::Inputs, None) => drop(headless.insert(room.to_owned())),
+                    (Kind::Ended, _) => drop(pasts.remove(room)),
+                    (Kind::Letter, _) => {}
                 }
-                Err(Bad::Short) if may_be_torn => {
-                    self.torn = Some((path.to_owned(), offset));
-                    break;
-                }
-                Err(bad) => return Err(damaged(path, offset, bad.what())),
             }
+            Err(_) if may_be_torn && next_record(&bytes[at..], opening.seed()).is_none() => {
+                torn = Some((path.to_owned(), at as u64));
+                break;
+            }
+            Err(bad) => return Err(damaged(path, at as u64, bad.what())),
         }
-        Ok(())
     }
-
-    fn found(self) -> Found {
-        let Self { pasts, mut headless, torn } = self;
-        headless.retain(|room| !pasts.contains_key(room));
-        Found::Rooms { pasts, headless, torn }
-    }
+    headless.retain(|room| !pasts.contains_key(room));
+    Ok(Found::Rooms { pasts, headless, torn })
 }
 
 fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, LookError> {
@@ -189,7 +172,8 @@ fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, LookError> {
     let mut rest = &bytes[MAGIC.len()..];
     while !rest.is_empty() {
         let offset = (bytes.len() - rest.len()) as u64;
-        let (kind, room, content, length) = record(rest).map_err(|bad| damaged(path, offset, bad.what()))?;
+        let (kind, room, content, length) =
+            record(rest, 0).map_err(|bad| damaged(path, offset, bad.what()))?;
         records.push((offset, kind, room, content));
         rest = &rest[length..];
     }
@@ -209,7 +193,7 @@ fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, LookError> {
 }
 
 fn damaged(path: &Path, offset: u64, what: &'static str) -> LookError {
-    LookError::Damaged { path: path.to_owned(), offset, what }
+    LookError::Damaged { path: path.to_owned(), offset, what: what.to_owned() }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> LookError {
@@ -241,9 +225,13 @@ mod tests {
         journal
     }
 
+    fn is_segment(path: &Path) -> bool {
+        path.file_name().and_then(|name| number_of(name.to_str()?)).is_some()
+    }
+
     fn listing(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+        paths.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
     fn pasts(found: Found) -> BTreeMap<String, Past> {
@@ -259,7 +247,7 @@ mod tests {
         journal(dir.path()).close();
         let before = listing(dir.path());
         assert!(before.len() > 2, "{before:?}");
-        let last = before.keys().filter(|path| number(path).is_some()).max().unwrap();
+        let last = before.keys().filter(|path| is_segment(path)).max().unwrap();
         let torn = [&before[last][..], &[9, 0, 0]].concat();
         fs::write(last, &torn).unwrap();
         let held = fs::File::open(dir.path().join("lock")).unwrap();
@@ -276,8 +264,7 @@ mod tests {
     fn one_segment_tells_of_rooms_that_began_before_it() {
         let dir = tempfile::tempdir().unwrap();
         journal(dir.path()).close();
-        let segments: Vec<_> =
-            listing(dir.path()).into_keys().filter(|path| number(path).is_some()).collect();
+        let segments: Vec<_> = listing(dir.path()).into_keys().filter(|path| is_segment(path)).collect();
         let Found::Rooms { pasts, headless, .. } = look(segments.last().unwrap()).unwrap() else { panic!() };
         assert!(pasts.is_empty() && headless == ["a".to_owned()].into(), "{pasts:?} {headless:?}");
         let Found::Rooms { pasts, headless, .. } = look(&segments[0]).unwrap() else { panic!() };
@@ -295,7 +282,7 @@ mod tests {
         assert!(text(&file).contains("neither a segment"), "{}", text(&file));
         // Set aside, cut short: nobody is at work there.
         let past = Past { base: b"base".into(), inputs: b"inputs".into() };
-        segment::write_aside(&file, "a", &past).unwrap();
+        segment::write_aside(&RealDisk, &file, "a", &past).unwrap();
         let whole = fs::read(&file).unwrap();
         assert_eq!(pasts(look(&file).unwrap())["a"], past);
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();

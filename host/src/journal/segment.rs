@@ -1,126 +1,185 @@
-//! Segment: the files of a journal and the form of their records.
+//! Segment: the files of a journal.
 //!
-//! A file `NNNNNNNNNNNNNNNN.seg` (its number, hexadecimal) begins with [`MAGIC`]; then records, little-endian:
-//! `u32 length | u32 crc | u8 kind | u8 name length | name | bytes`, `length` counting what follows the crc and the crc
-//! (CRC-32, IEEE 802.3) covering it.
+//! A file `NNNNNNNNNNNNNNNN.seg` (its number, hexadecimal) begins with [`SEGMENT_MAGIC`] and says, little-endian: `u64 its
+//! number | u64 length of the segment before it | u64 bytes behind that which do not count | u32 crc of that length |
+//! u32 seed of its records | u32 crc of this header`; then records. So a segment that is missing, doubled, cut or another
+//! is seen. A length of [`UNKNOWN`]: the segment before it could not be synced. Segments that begin with [`MAGIC`] are
+//! those of an earlier version and have no more of a header.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::{Disk, DiskFile, Lock, write_all, write_whole};
+use super::record::{Kind, write_record};
 use super::{JournalError, Past};
 
-/// What every segment begins with: the format and its version.
+/// What dead letters and files set aside begin with, and segments of an earlier version; seed 0.
 pub(super) const MAGIC: &[u8; 8] = b"hotseat\x02";
 
-/// Bytes of a record before its kind.
-pub(super) const HEAD: usize = 8;
+/// What every segment begins with: the format and its version.
+pub(super) const SEGMENT_MAGIC: &[u8; 8] = b"hotseat\x03";
 
-/// What a record says.
+/// Bytes of a segment before its first record.
+pub(super) const HEADER: usize = 44;
+
+const UNKNOWN: u64 = u64::MAX;
+
+/// How a segment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// A room's base; it makes what came before it useless.
-    Base = 1,
-    /// Inputs since.
-    Inputs = 2,
-    /// The room has ended.
-    Ended = 3,
-    /// What a dead letter is about; in no journal.
-    Letter = 4,
+pub(super) struct End {
+    /// Bytes that count.
+    pub(super) length: u64,
+    /// Bytes behind them: the record that a crash cut short.
+    pub(super) cut: u64,
+    /// CRC-32 of the bytes that count.
+    pub(super) crc: u32,
 }
 
-impl Kind {
-    pub(super) fn of(byte: u8) -> Option<Self> {
-        [Self::Base, Self::Inputs, Self::Ended, Self::Letter].into_iter().find(|kind| *kind as u8 == byte)
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) number: u64,
+    /// The end of the one before it, if that is known.
+    pub(super) previous: Option<End>,
+    pub(super) seed: u32,
+}
+
+impl Header {
+    pub(super) fn to_bytes(self) -> [u8; HEADER] {
+        let previous = self.previous.unwrap_or(End { length: UNKNOWN, cut: 0, crc: 0 });
+        let mut bytes = [0; HEADER];
+        bytes[..8].copy_from_slice(SEGMENT_MAGIC);
+        bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
+        bytes[16..24].copy_from_slice(&previous.length.to_le_bytes());
+        bytes[24..32].copy_from_slice(&previous.cut.to_le_bytes());
+        bytes[32..36].copy_from_slice(&previous.crc.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.seed.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..40]);
+        bytes[40..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn of(bytes: &[u8; HEADER]) -> Option<Self> {
+        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        if !bytes.starts_with(SEGMENT_MAGIC) || crc32fast::hash(&bytes[..40]) != short(40) {
+            return None;
+        }
+        let end = End { length: long(16), cut: long(24), crc: short(32) };
+        let previous = (end.length != UNKNOWN).then_some(end);
+        Some(Self { number: long(8), previous, seed: short(36) })
     }
 }
 
-/// Appends a record; its length. Room names are at most 64 bytes, bases and inputs far below 4 GiB.
-pub(super) fn write_record(out: &mut Vec<u8>, kind: Kind, room: &str, bytes: &[u8]) -> usize {
-    let name = u8::try_from(room.len()).expect("room names are at most 64 bytes");
-    let length = 2 + room.len() + bytes.len();
-    let start = out.len();
-    out.reserve(HEAD + length);
-    out.extend_from_slice(&u32::try_from(length).expect("a record is below 4 GiB").to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[kind as u8, name]);
-    out.extend_from_slice(room.as_bytes());
-    out.extend_from_slice(bytes);
-    let crc = crc32fast::hash(&out[start + HEAD..]);
-    out[start + 4..start + HEAD].copy_from_slice(&crc.to_le_bytes());
-    HEAD + length
+/// How a file begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It has been begun, and has no record.
+    Begun,
+    /// As segments did in an earlier version.
+    Old,
+    /// As segments do.
+    New(Header),
+    /// Otherwise.
+    Foreign,
+}
+
+impl Opening {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        if let Some(header) = bytes.first_chunk::<HEADER>()
+            && let Some(header) = Header::of(header)
+        {
+            return if bytes.len() == HEADER { Self::Begun } else { Self::New(header) };
+        }
+        let begins = |magic: &[u8]| magic.starts_with(&bytes[..bytes.len().min(magic.len())]);
+        let half_a_header = bytes.len() < HEADER && begins(SEGMENT_MAGIC);
+        // A power cut leaves zeros where a file had been given space that was not written.
+        if half_a_header || bytes == MAGIC || bytes.iter().all(|byte| *byte == 0) {
+            return Self::Begun;
+        }
+        if bytes.starts_with(MAGIC) {
+            return Self::Old;
+        }
+        if begins(MAGIC) { Self::Begun } else { Self::Foreign }
+    }
+
+    /// Where its records begin.
+    pub(super) fn records_at(self) -> usize {
+        if matches!(self, Self::Old) { MAGIC.len() } else { HEADER }
+    }
+
+    pub(super) fn seed(self) -> u32 {
+        if let Self::New(header) = self { header.seed } else { 0 }
+    }
+}
+
+/// The path of a segment.
+pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.seg"))
+}
+
+/// The number of a segment of a journal, by its name.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let stem = name.strip_suffix(".seg")?;
+    (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok())?
 }
 
 /// The directory of segments, held by this process alone.
 #[derive(Debug)]
 pub(super) struct Segments {
-    dir: PathBuf,
-    _lock: File,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    _lock: Lock,
 }
 
 impl Segments {
-    pub(super) fn open(dir: &Path) -> Result<Self, JournalError> {
-        fs::create_dir_all(dir).map_err(at(dir))?;
-        let path = dir.join("lock");
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(JournalError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(source)) => Err(JournalError::Io { path, source }),
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, JournalError> {
+        disk.create_dir(dir).map_err(at(dir))?;
+        let path = lock_of(dir);
+        match disk.lock(&path).map_err(at(&path))? {
+            Some(lock) => Ok(Self { disk, dir: dir.to_owned(), _lock: lock }),
+            None => Err(JournalError::Locked(dir.to_owned())),
         }
     }
 
     pub(super) fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:016x}.seg"))
+        path_of(&self.dir, number)
     }
 
-    /// The numbers of the segments that are there, rising.
-    pub(super) fn numbers(&self) -> Result<Vec<u64>, JournalError> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
-            let name = entry.map_err(at(&self.dir))?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-            numbers.extend(stem.and_then(|stem| u64::from_str_radix(stem, 16).ok()));
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    pub(super) fn last(&self) -> Option<u64> {
-        self.numbers().ok()?.last().copied()
-    }
-
-    /// Begins a segment.
-    pub(super) fn create(&self, number: u64) -> io::Result<File> {
-        let mut file = OpenOptions::new().create_new(true).append(true).open(self.path(number))?;
-        file.write_all(MAGIC)?;
+    /// Begins a segment. One that this process has begun before and could not finish is begun anew: a number that is
+    /// given out is above those of all segments with records.
+    pub(super) fn begin(&self, header: Header) -> io::Result<Box<dyn DiskFile>> {
+        let mut file = self.disk.create(&self.path(header.number))?;
+        write_all(&mut *file, &header.to_bytes())?;
         // The directory entry must outlive a power cut as the records do.
-        File::open(&self.dir)?.sync_all()?;
+        self.disk.sync_dir(&self.dir)?;
         Ok(file)
     }
 
     /// Removes the segments below `number`.
-    pub(super) fn remove_below(&self, number: u64) -> Result<(), JournalError> {
-        for old in self.numbers()?.into_iter().filter(|old| *old < number) {
-            let path = self.path(old);
-            fs::remove_file(&path).map_err(at(&path))?;
-        }
-        Ok(())
+    pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
+        let names = self.disk.list(&self.dir)?;
+        let mut old: Vec<u64> =
+            names.iter().filter_map(|name| number_of(name)).filter(|it| *it < number).collect();
+        old.sort_unstable();
+        old.into_iter().try_for_each(|number| self.disk.remove(&self.path(number)))
     }
 }
 
-/// Writes one room's records into a file of their own, in the form of a segment.
-pub(super) fn write_aside(path: &Path, room: &str, past: &Past) -> Result<(), JournalError> {
+/// The file that says that a process has the journal.
+pub(super) fn lock_of(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+/// Writes one room's records into a file of their own, in the form of a segment of an earlier version.
+pub(super) fn write_aside(disk: &dyn Disk, path: &Path, room: &str, past: &Past) -> Result<(), JournalError> {
     let mut bytes = MAGIC.to_vec();
-    write_record(&mut bytes, Kind::Base, room, &past.base);
-    write_record(&mut bytes, Kind::Inputs, room, &past.inputs);
+    write_record(&mut bytes, 0, Kind::Base, room, &past.base);
+    write_record(&mut bytes, 0, Kind::Inputs, room, &past.inputs);
     let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(at(parent))?;
-    let write =
-        || File::create(path).and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
-    write().map_err(at(path))
+    disk.create_dir(parent).map_err(at(parent))?;
+    write_whole(disk, path, &bytes).map_err(at(path))
 }
 
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError {

@@ -3,7 +3,11 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 
+use super::head::Head;
 use super::*;
+
+mod faults;
+mod rewriting;
 
 fn bounds() -> Bounds {
     Bounds { segment_bytes: 1 << 20, buffer_bytes: 1 << 20, sync_every: Duration::from_millis(1) }
@@ -15,6 +19,15 @@ fn room(name: &str) -> Arc<str> {
 
 fn open(dir: &Path) -> (Journal, BTreeMap<String, Past>) {
     Journal::open(dir, bounds()).unwrap()
+}
+
+/// Length of the record of the inputs `one` of room `a`.
+const RECORD_OF_ONE: usize = 14;
+
+/// A process that is killed notes no end: what it had synced last is what it noted when it began the segment.
+fn killed(dir: &Path) {
+    let head = Head { floor: 1, last: 1, bytes: 45 };
+    head.write(&RealDisk, dir).unwrap();
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -77,6 +90,14 @@ fn a_torn_end_is_dropped_and_damage_in_the_middle_is_named() {
     let whole = fs::read(&path).unwrap();
 
     for cut in 1..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path());
+        journal.base(&room("a"), b"base");
+        journal.inputs(&room("a"), b"one");
+        drop(journal);
+        let path = segments(dir.path()).pop().unwrap();
+        killed(dir.path());
+        let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - cut]).unwrap();
         let (journal, pasts) = open(dir.path());
         assert_eq!(pasts["a"], Past { base: b"base".into(), inputs: Vec::new() }, "{cut} bytes cut off");
@@ -84,17 +105,21 @@ fn a_torn_end_is_dropped_and_damage_in_the_middle_is_named() {
         journal.inputs(&room("a"), b"two");
         drop(journal);
         assert_eq!(open(dir.path()).1["a"].inputs, b"two");
-        fs::remove_file(segments(dir.path()).pop().unwrap()).unwrap();
+        // What was cut is kept.
+        let aside: Vec<_> =
+            fs::read_dir(dir.path().join("aside")).unwrap().map(|it| it.unwrap().path()).collect();
+        let tail = &whole[whole.len() - RECORD_OF_ONE..whole.len() - cut];
+        assert_eq!(fs::read(&aside[0]).unwrap(), tail, "{aside:?}");
     }
     fs::write(&path, &whole).unwrap();
     fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[0; 100]).unwrap();
     assert_eq!(open(dir.path()).1["a"].inputs, b"one");
 
     let mut damaged = whole.clone();
-    damaged[20] ^= 1;
+    damaged[55] ^= 1;
     fs::write(&path, damaged).unwrap();
     let text = Journal::open(dir.path(), bounds()).map(|_| ()).unwrap_err().to_string();
-    assert!(text.contains("is damaged at byte 8") && text.contains("checksum"), "{text}");
+    assert!(text.contains("is damaged at byte 44") && text.contains("checksum"), "{text}");
 }
 
 #[test]

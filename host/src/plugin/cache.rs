@@ -112,8 +112,9 @@ impl Cache {
     ) -> Result<(), wasmtime::Error> {
         let Some(path) = self.path(engine, digest) else { return Ok(()) };
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        fs::write(&partial, component.serialize()?)?;
-        fs::rename(&partial, &path)?;
+        let code = component.serialize()?;
+        let written = fs::write(&partial, code).and_then(|()| fs::rename(&partial, &path));
+        written.inspect_err(|_| drop(fs::remove_file(&partial)))?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
@@ -59,7 +59,12 @@ pub(super) async fn run(birth: Birth) {
         ready.take().map(|ready| ready.send(()));
         error!(shard = %name, %version, why, "shard is down; deploy a version that takes its state");
         metrics.shards_down.inc();
-        let next = wait(&mut ears, &why).await;
+        let rewrite = || {
+            if let Some(past) = &past {
+                crew.world().journal.base_and_inputs(&name, &past.base, &past.inputs);
+            }
+        };
+        let next = wait(&mut ears, &why, rewrite).await;
         metrics.shards_down.dec();
         match next {
             Some(next) => version = next,
@@ -101,7 +106,7 @@ fn begin(
 }
 
 /// Turns requests away until there is another version to try; none if the node ends.
-async fn wait(ears: &mut Ears, why: &str) -> Option<Arc<Version>> {
+async fn wait(ears: &mut Ears, why: &str, rewrite: impl Fn()) -> Option<Arc<Version>> {
     let refusal = || Failure::new(Code::Unavailable, format!("the shard is down: {why}"));
     loop {
         tokio::select! {
@@ -114,8 +119,8 @@ async fn wait(ears: &mut Ears, why: &str) -> Option<Arc<Version>> {
                 }
                 // Nothing to rehearse on: the asker is told by the answer's end being dropped.
                 Order::Snapshot(_) => {}
-                Order::Checkpoint => warn!(why, "a shard that is down keeps old journal segments"),
-                Order::Rest | Order::Confirm => {}
+                Order::Rewrite => rewrite(),
+                Order::Checkpoint | Order::Rest | Order::Confirm => {}
             },
             request = ears.mailbox.recv() => match request? {
                 Request::Unary { answer, .. } => drop(answer.send(Err(refusal()))),

@@ -16,6 +16,7 @@ use super::shard::Ears;
 use super::stream::{self, Messages, Queue};
 use super::wire;
 use crate::actor::{Crew, EnlistError, ORDERS, Services, spread};
+use crate::files;
 use crate::journal::Past;
 use crate::plugin::Version;
 
@@ -296,5 +297,5 @@ fn check_count(data_dir: &Path, plugin: &str, wanted: u32, fresh: bool) -> Resul
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
     }
-    std::fs::write(&path, format!("{wanted}\n")).map_err(io)
+    files::write_whole(&path, format!("{wanted}\n").as_bytes()).map_err(io)
 }

@@ -311,7 +311,7 @@ impl Shard {
 
     /// The node shuts down: what is worth keeping is kept, and what has happened is told.
     async fn last_words(&mut self) {
-        let kept = self.actor.checkpoint();
+        let kept = self.actor.checkpoint_if_new();
         self.check(kept);
         self.flush();
         let last = self.held.back().map(|(position, _)| *position);

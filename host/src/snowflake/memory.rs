@@ -1,13 +1,14 @@
 //! Memory: what a node keeps beside its data of the machine number it had, `machine-id.json`.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::generator::{MACHINES, TIME_END_MS};
+use crate::files;
 
 /// The file in the data directory.
 pub const FILE: &str = "machine-id.json";
@@ -60,11 +61,7 @@ impl Notebook {
     /// Writes it, whole or not at all; on disk when this returns. Blocks on the disk.
     pub(super) fn write(&self, memory: Memory) -> io::Result<()> {
         let bytes = serde_json::to_vec(&memory).expect("two numbers are JSON");
-        let partial = self.path.with_extension("json.partial");
-        File::create(&partial)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&partial, &self.path))
-            .and_then(|()| self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()))
+        files::write_whole(&self.path, &bytes)
     }
 }
 

@@ -8,6 +8,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use super::health::Health;
 use super::log_limit;
 
 /// Why the metrics could not be set up or written.
@@ -28,6 +29,8 @@ pub enum MetricsError {
 pub struct Metrics {
     /// Where they are registered; other parts add theirs.
     pub registry: Registry,
+    /// What does not work at present.
+    pub health: Health,
     /// The agent's.
     pub agent: AgentMetrics,
 }
@@ -41,7 +44,8 @@ impl Metrics {
         let registry = Registry::new();
         let agent = AgentMetrics::register(&registry)?;
         add(&registry, "hotseat_log_lines_suppressed_total", Ok(log_limit::SUPPRESSED.clone()))?;
-        Ok(Self { registry, agent })
+        let health = Health::register(&registry)?;
+        Ok(Self { registry, health, agent })
     }
 
     /// The registry in Prometheus' text format, version 0.0.4.

@@ -70,11 +70,13 @@ impl Sandbox {
 
     /// Writes the base to the journal, and the log behind it.
     pub(super) fn write_base(&mut self) {
+        let inputs = if self.durability() == Durability::Journal { self.log.since(0) } else { &[] };
         if self.durability() != Durability::None {
-            self.position = self.world.journal.base(&self.room, &self.base.encode(&self.args));
+            let base = self.base.encode(&self.args);
+            self.position = self.world.journal.base_and_inputs(&self.room, &base, inputs);
         }
-        self.journalled = 0;
-        self.write_inputs();
+        self.journalled = self.log.bytes();
+        self.based = true;
     }
 
     /// Writes to the journal what the log has had since the last time. To be called between batches of inputs.
@@ -102,7 +104,34 @@ impl Sandbox {
         self.durability() == Durability::Journal && self.world.journal.is_full()
     }
 
-    /// Makes the present state the base, if there is anything new.
+    /// Whether anything has happened since the base that this process has written.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.based || self.log.inputs() > 0
+    }
+
+    /// Writes what the journal has of the room to it anew. The guest is not asked for its state unless the log is long
+    /// beside it.
+    ///
+    /// # Errors
+    /// [`SwapError::Lost`].
+    pub(crate) fn rewrite(&mut self) -> Result<(), SwapError> {
+        let short = self.log.bytes() <= self.base.weight() / 2;
+        if short || self.fallback.is_some() {
+            self.write_base();
+            return Ok(());
+        }
+        match self.settle() {
+            Err(SwapError::Lost(error)) => Err(SwapError::Lost(error)),
+            Err(_) => {
+                // The guest cannot save; base and log say the same.
+                self.write_base();
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Makes the present state the base.
     ///
     /// # Errors
     /// As [`Self::snapshot`].

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::discovery::{DiscoveryError, Entry};
+use crate::files;
 
 const NAME: &str = "discovery.table";
 const MAGIC: &[u8; 8] = b"HSTABLE1";
@@ -47,15 +48,7 @@ impl File {
     /// On disk when it returns. If it fails, the old one or the new one is there.
     pub(super) fn write(&self, entries: &BTreeMap<String, Entry>) -> Result<(), DiscoveryError> {
         let path = self.path();
-        let partial = path.with_extension("partial");
-        let write = || {
-            let mut file = fs::File::create(&partial)?;
-            file.write_all(&encode(entries))?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)?;
-            fs::File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|source| DiscoveryError::Disk { path: path.clone(), source })
+        files::write_whole(&path, &encode(entries)).map_err(|source| DiscoveryError::Disk { path, source })
     }
 
     fn path(&self) -> PathBuf {

@@ -1,9 +1,11 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::plugin::next_version;
 
 fn open(dir: &Path) -> (Profiles, watch::Sender<u64>) {
     let (journal, synced) = watch::channel(0);
-    (Profiles::open(dir, synced).unwrap(), journal)
+    (Profiles::open(dir, synced, Part::default()).unwrap(), journal)
 }
 
 /// The put of `bytes` on top of `base`.
@@ -52,7 +54,7 @@ fn a_second_node_on_the_same_directory_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path());
     let (_, journal) = watch::channel(0);
-    let second = Profiles::open(dir.path(), journal).map(|_| ());
+    let second = Profiles::open(dir.path(), journal, Part::default()).map(|_| ());
     let text = second.unwrap_err().to_string();
     assert!(text.contains("profiles.redb") && text.contains("another node"), "{text}");
 }
@@ -117,14 +119,14 @@ async fn nothing_is_on_disk_before_the_journal_has_what_led_to_it() {
         last = next.version;
         profiles.put(next, 200).unwrap();
     }
-    assert_eq!(profiles.shared.read(7).unwrap(), None);
+    assert_eq!(profiles.shared.store.read(7).unwrap(), None);
     journal.send_replace(199);
     tokio::time::timeout(Duration::from_secs(20), profiles.kept(ticket)).await.unwrap();
-    assert_eq!(profiles.shared.read(7).unwrap(), Some((first.version, b"first"[..].into())));
+    assert_eq!(profiles.shared.store.read(7).unwrap(), Some((first.version, b"first"[..].into())));
     assert_eq!(bytes(profiles.get(7)).as_deref(), Some(&b"\x13"[..]));
     journal.send_replace(200);
     written(&profiles).await;
-    assert_eq!(profiles.shared.read(7).unwrap(), Some((last, b"\x13"[..].into())));
+    assert_eq!(profiles.shared.store.read(7).unwrap(), Some((last, b"\x13"[..].into())));
 }
 
 #[test]
@@ -132,10 +134,93 @@ fn a_store_that_closes_gives_up_what_the_journal_never_got() {
     let dir = tempfile::tempdir().unwrap();
     let (profiles, _journal) = open(dir.path());
     let version = run(&profiles, 7, 0, &["safe"]);
-    while profiles.shared.read(7).unwrap().is_none() {
+    while profiles.shared.store.read(7).unwrap().is_none() {
         std::thread::yield_now();
     }
     profiles.put(put(7, version, b"not safe"), 1).unwrap();
     drop(profiles);
     assert_eq!(bytes(open(dir.path()).0.get(7)).as_deref(), Some(&b"safe"[..]));
+}
+
+/// A file that takes nothing, and cannot be read either if it is to be so, as long as it is told so.
+#[derive(Debug)]
+struct Failing {
+    file: redb::backends::FileBackend,
+    fails: Arc<AtomicBool>,
+}
+
+impl redb::StorageBackend for Failing {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.check()?;
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+}
+
+impl Failing {
+    fn check(&self) -> Result<(), std::io::Error> {
+        if self.fails.load(Ordering::Relaxed) { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+/// A store on a file that fails when it is told so.
+fn failing(dir: &Path, part: Part) -> (Profiles, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    let (path, told) = (dir.join(FILE), Arc::clone(&fails));
+    let open = move || {
+        let file =
+            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = redb::backends::FileBackend::new(file.unwrap())?;
+        redb::Builder::new().set_cache_size(0).create_with_backend(Failing { file, fails: Arc::clone(&told) })
+    };
+    let store = Store::open_with(Box::new(open)).unwrap();
+    (Profiles::of(dir.join(FILE), store, watch::channel(0).1, part).unwrap(), fails)
+}
+
+#[tokio::test]
+async fn a_store_that_the_disk_has_failed_is_opened_again_and_has_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let health = crate::telemetry::health::Health::default();
+    let (profiles, fails) = failing(dir.path(), health.part("profiles"));
+    let first = run(&profiles, 1, 0, &["one"]);
+    let stale = run(&profiles, 2, 0, &["one"]);
+    run(&profiles, 2, stale, &["two"]);
+    written(&profiles).await;
+    profiles.shared.lock().known.clear();
+    fails.store(true, Ordering::Relaxed);
+    // It cannot be read, so nothing is known of what these replace; nobody is told that they were not taken.
+    let version = run(&profiles, 1, first, &["two", "three"]);
+    run(&profiles, 3, 0, &["new"]);
+    // Whoever goes on from an old document finds no place for it, then as before.
+    profiles.put(put(2, stale, b"loser"), 0).unwrap();
+    while !health.failing().join("").contains("profiles.redb") {
+        tokio::task::yield_now().await;
+    }
+    let version = run(&profiles, 1, version, &["four"]);
+    fails.store(false, Ordering::Relaxed);
+    written(&profiles).await;
+    assert!(health.failing().is_empty());
+    drop(profiles);
+    let (profiles, _) = open(dir.path());
+    assert_eq!(profiles.get(1), Some((version, b"four"[..].into())));
+    assert_eq!(bytes(profiles.get(2)).as_deref(), Some(&b"two"[..]));
+    assert_eq!(bytes(profiles.get(3)).as_deref(), Some(&b"new"[..]));
 }

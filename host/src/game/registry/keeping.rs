@@ -18,6 +18,8 @@ impl Registry {
         let journal = &self.crew.world().journal;
         let opened = stream::iter(pasts)
             .map(|(name, past)| async move {
+                // Each writes its base when it has come back: a node must not hold all of them in memory.
+                journal.space().await;
                 match self.open_from(&name, &[], Why::Kept, Some(past.clone()), None) {
                     Ok(handle) => {
                         let mut opened = handle.opened.clone();

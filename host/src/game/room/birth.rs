@@ -163,7 +163,8 @@ impl Room {
 
     /// The node shuts down: what is worth keeping is kept.
     pub(super) fn last_words(&mut self) {
-        self.checkpoint();
+        let kept = self.actor.checkpoint_if_new();
+        self.check(kept);
         self.write_out();
     }
 }
