@@ -12,21 +12,22 @@ mod lines;
 pub mod metrics;
 pub mod names;
 mod order;
+mod report;
 mod sandbox;
 mod services;
 mod spread;
 mod strikes;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 pub use clock::Clock;
 pub use crew::{Crew, CrewParts, EnlistError, Live};
 pub use keeping::keep;
-pub(crate) use order::Order;
+pub(crate) use order::{HandOver, Order, Sample};
+pub use report::Report;
 pub(crate) use sandbox::{Outcome, Sandbox, SwapError};
 pub use sandbox::{Replica, Start, World};
 pub use services::{Address, ServiceError, Services};
@@ -35,7 +36,7 @@ pub(crate) use spread::spread;
 pub(crate) use strikes::Strikes;
 
 use crate::blocking;
-use crate::plugin::{Fault, Input, Version};
+use crate::plugin::{Fault, GAME_WORLD, Input, Version};
 use crate::telemetry::log_limit::limited;
 
 /// Orders an actor may have waiting; the deployer sends one and awaits it.
@@ -72,6 +73,11 @@ pub(crate) enum Delivered {
 impl Actor {
     pub(crate) fn new(crew: Arc<Crew>, name: Arc<str>, mut sandbox: Sandbox) -> Self {
         let clock = crew.clock().not_before(sandbox.env().now_ms());
+        if let Some(Live { version, earlier: Some(earlier), .. }) = crew.live()
+            && version.digest() == sandbox.version().digest()
+        {
+            sandbox.open_way_back(&earlier);
+        }
         Self { name, crew, sandbox, clock, changed: false }
     }
 
@@ -87,6 +93,7 @@ impl Actor {
                 Outcome::Skipped(fault) => {
                     let version = Arc::clone(self.sandbox.version());
                     self.log_fault(&version, input, &fault);
+                    self.tell_back_lost();
                     if let Input::Timer { id } = *input {
                         // Gone back in time, the guest would have it fire again at once.
                         self.sandbox.env().take_timer(id);
@@ -100,7 +107,7 @@ impl Actor {
                     outcome = *then;
                 }
                 Outcome::Lost(error) => {
-                    return Delivered::Lost(format!("the guest cannot be rebuilt: {error}"));
+                    return Delivered::Lost(self.give_up(format!("the guest cannot be rebuilt: {error}")));
                 }
             }
         }
@@ -111,6 +118,15 @@ impl Actor {
         let frames = fault.frames.join(" < ");
         let (plugin, actor, input) = (self.crew.plugin(), &*self.name, input.kind());
         limited!(warn, plugin, actor, actor, version = %version, input, %fault, frames, "guest failed");
+    }
+
+    /// Tells the deployer if the way back to the version before has ended.
+    fn tell_back_lost(&mut self) {
+        if let Some(why) = self.sandbox.take_back_lost() {
+            let version = self.sandbox.version();
+            warn!(actor = %self.name, %version, why, "what going back takes is no longer kept");
+            self.crew.report_no_way_back(version, &self.name, why);
+        }
     }
 
     /// The time, as guests are told it.
@@ -142,10 +158,33 @@ impl Actor {
         match order {
             Order::Snapshot(answer) => {
                 let snapshot = blocking::in_place(|| self.sandbox.snapshot());
-                let lost = lost(snapshot.as_ref().err());
+                let lost = self.lost(snapshot.as_ref().err());
+                let sample = match snapshot {
+                    Err(SwapError::Save(why)) => {
+                        Ok(Sample::Log { past: self.sandbox.past(), why: why.to_string() })
+                    }
+                    snapshot => snapshot.map(Sample::State).map_err(|error| error.to_string()),
+                };
                 // The asker may have given up; the actor does not mind.
-                let _ = answer.send(snapshot.map_err(|error| error.to_string()));
+                let _ = answer.send(sample);
                 lost
+            }
+            Order::SetAside(answer) => {
+                let why = "it was set aside by an operator".to_owned();
+                match blocking::in_place(|| self.set_aside(&why)) {
+                    Ok(()) => {
+                        let _ = answer.send(Ok(()));
+                        Err(why)
+                    }
+                    Err(error) => {
+                        let _ = answer.send(Err(error));
+                        Ok(())
+                    }
+                }
+            }
+            Order::Weigh(answer) => {
+                let _ = answer.send(Ok(self.sandbox.weight()));
+                Ok(())
             }
             Order::Swap(to, answer) => {
                 let (result, lost) = self.change(&to, |sandbox| sandbox.swap(&to));
@@ -159,11 +198,13 @@ impl Actor {
             }
             Order::Checkpoint => self.checkpoint_if_new(),
             Order::Rewrite => {
-                blocking::in_place(|| self.sandbox.rewrite()).or_else(|error| lost(Some(&error)))
+                let rewritten = blocking::in_place(|| self.sandbox.rewrite());
+                self.tell_back_lost();
+                self.lost(rewritten.as_ref().err())
             }
             Order::Rest => self.rest(),
-            Order::Confirm => {
-                self.sandbox.confirm();
+            Order::Confirm { keep } => {
+                self.sandbox.confirm(keep);
                 Ok(())
             }
             Order::Stop => Ok(()),
@@ -174,9 +215,9 @@ impl Actor {
         &mut self,
         to: &Version,
         change: impl FnOnce(&mut Sandbox) -> Result<(), SwapError>,
-    ) -> (Result<Duration, String>, Result<(), String>) {
+    ) -> (Result<HandOver, String>, Result<(), String>) {
         if self.sandbox.version().digest() == to.digest() {
-            return (Ok(Duration::ZERO), Ok(()));
+            return (Ok(HandOver::default()), Ok(()));
         }
         let from = Arc::clone(self.sandbox.version());
         let started = Instant::now();
@@ -188,12 +229,12 @@ impl Actor {
                 self.crew.metrics().swap_pause.observe(pause.as_secs_f64());
                 self.crew.metrics().swaps.with_label_values(&["done"]).inc();
                 debug!(actor = %self.name, %from, %to, pause_us = pause.as_micros(), "version swapped");
-                (Ok(pause), Ok(()))
+                (Ok(HandOver { pause, bytes: self.sandbox.weight() }), Ok(()))
             }
             Err(error) => {
                 self.crew.metrics().swaps.with_label_values(&["kept"]).inc();
                 warn!(actor = %self.name, version = %from, %error, "stays on its version");
-                let lost = lost(Some(&error));
+                let lost = self.lost(Some(&error));
                 (Err(error.to_string()), lost)
             }
         }
@@ -204,11 +245,13 @@ impl Actor {
     /// # Errors
     /// Why the actor is lost and has to end.
     pub(crate) fn checkpoint(&mut self) -> Result<(), String> {
-        match blocking::in_place(|| self.sandbox.checkpoint()) {
+        let kept = blocking::in_place(|| self.sandbox.checkpoint());
+        self.tell_back_lost();
+        match kept {
             Ok(()) => Ok(()),
             Err(error) => {
                 warn!(actor = %self.name, %error, "no snapshot");
-                lost(Some(&error))
+                self.lost(Some(&error))
             }
         }
     }
@@ -227,12 +270,14 @@ impl Actor {
         if idle_ms < IDLE_MS {
             return Ok(());
         }
-        match self.sandbox.rest() {
+        let rested = self.sandbox.rest();
+        self.tell_back_lost();
+        match rested {
             Ok(true) => self.crew.metrics().idle_snapshots.inc(),
             Ok(false) => {}
             Err(error) => {
                 limited!(warn, self.crew.plugin(), &self.name, actor = %self.name, %error, "no snapshot");
-                return lost(Some(&error));
+                return self.lost(Some(&error));
             }
         }
         Ok(())
@@ -243,24 +288,55 @@ impl Actor {
     /// # Errors
     /// Why the actor is lost and has to end.
     pub(crate) fn trim(&mut self) -> Result<(), String> {
-        match self.sandbox.trim() {
-            Ok(()) => Ok(()),
+        let trimmed = self.sandbox.trim();
+        if !matches!(trimmed, Ok(false)) {
+            self.tell_back_lost();
+        }
+        match trimmed {
+            Ok(_) => Ok(()),
             Err(error) => {
                 let (plugin, actor, version) = (self.crew.plugin(), &*self.name, self.sandbox.version());
                 limited!(warn, plugin, actor, actor, %version, %error, "no snapshot");
-                lost(Some(&error))?;
+                self.lost(Some(&error))?;
                 if self.sandbox.overgrown() {
-                    return Err(format!("its state cannot be saved: {error}"));
+                    return Err(self.give_up(format!("its state cannot be saved: {error}")));
                 }
                 Ok(())
             }
         }
     }
-}
 
-fn lost(error: Option<&SwapError>) -> Result<(), String> {
-    match error {
-        Some(SwapError::Lost(error)) => Err(format!("its guest is lost: {error}")),
-        _ => Ok(()),
+    /// Counts what an operation on the whole state has met; an error if the actor is lost.
+    fn lost(&mut self, error: Option<&SwapError>) -> Result<(), String> {
+        match error {
+            Some(SwapError::Save(fault) | SwapError::Unsaved { fault, .. }) => {
+                self.crew.count_fault(fault);
+                Ok(())
+            }
+            Some(SwapError::Lost(error)) => Err(self.give_up(format!("its guest is lost: {error}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The actor has to end: why. What it was is not lost with it.
+    fn give_up(&mut self, why: String) -> String {
+        // A shard that is down is kept as it is, and waits for a version that takes it.
+        if self.crew.wit_world() == GAME_WORLD
+            && let Err(error) = blocking::in_place(|| self.set_aside(&why))
+        {
+            error!(actor = %self.name, why, error, "room cannot be set aside, its state is lost");
+        }
+        why
+    }
+
+    /// Leaves base and log in a file beside the journal.
+    fn set_aside(&mut self, why: &str) -> Result<(), String> {
+        let version = self.sandbox.version();
+        let past = self.sandbox.past();
+        let set_aside = self.crew.world().journal.set_aside(&self.name, &past);
+        let file = set_aside.map_err(|error| error.to_string())?;
+        self.crew.count_set_aside();
+        error!(actor = %self.name, %version, why, file = %file.display(), "room set aside; `hotseat replay` reads the file");
+        Ok(())
     }
 }

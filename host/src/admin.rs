@@ -18,7 +18,7 @@ use tracing::error;
 
 pub use self::cluster::Place;
 use crate::actor::artefacts::Event as PluginEvent;
-use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step};
+use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step, WayBack};
 use crate::cluster::rollout::Rollout;
 use crate::game::registry::Registry;
 use crate::plugin;
@@ -115,6 +115,7 @@ impl Node {
                 .fell_back()
                 .map(|why| format!("came up on an older version: {why}"))
                 .unwrap_or_default(),
+            way_back: deployer.way_back().unwrap_or_default(),
         })
     }
 }
@@ -152,13 +153,26 @@ impl Admin for Node {
         &self,
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployReply>, Status> {
-        let proto::DeployRequest { name, artefact, cluster } = request.into_inner();
+        let proto::DeployRequest { name, artefact, cluster, plan, set_aside } = request.into_inner();
         let deployer = self.named(&name)?;
+        if plan {
+            match cluster {
+                true => drop(self.rollout(&name)?),
+                false => self.check_alone(&name)?,
+            }
+            let report = deployer.plan(artefact, set_aside).await;
+            return report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error));
+        }
         if cluster {
-            return rollouts::reply(self.rollout(&name)?.deploy(artefact).await);
+            let rollout = self.rollout(&name)?;
+            if !set_aside.is_empty() {
+                let set_aside = deployer.set_aside(artefact.clone(), set_aside).await;
+                set_aside.map_err(|error| status(&error))?;
+            }
+            return rollouts::reply(rollout.deploy(artefact).await);
         }
         self.check_alone(&name)?;
-        let report = deployer.deploy(artefact).await;
+        let report = deployer.deploy_without(artefact, set_aside).await;
         report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error))
     }
 
@@ -248,6 +262,24 @@ fn reply(report: &DeployReport) -> proto::DeployReply {
         compile_ms: u64::try_from(report.compile.as_millis()).unwrap_or(u64::MAX),
         unchanged: report.unchanged,
         nodes: 0,
+        way_back: report.way_back.as_ref().map(way_back),
+        set_aside: report.set_aside.clone(),
+        players_waited_us: u64::try_from(report.load.players_waited.as_micros()).unwrap_or(u64::MAX),
+        state_bytes: report.load.state_bytes,
+        peak_bytes: report.load.peak_bytes,
+    }
+}
+
+fn way_back(way: &WayBack) -> proto::WayBack {
+    let (window_ms, most_bytes) = match way {
+        WayBack::Inputs { window, most_bytes, .. } => (u64::try_from(window.as_millis()), *most_bytes),
+        _ => (Ok(0), 0),
+    };
+    proto::WayBack {
+        kind: way.kind().to_owned(),
+        text: way.to_string(),
+        window_ms: window_ms.unwrap_or(u64::MAX),
+        most_bytes,
     }
 }
 
@@ -263,7 +295,8 @@ fn status(error: &DeployError) -> Status {
         | DeployError::Taken(_)
         | DeployError::NoneStarts(_)
         | DeployError::Overtaken(_)
-        | DeployError::NoPrevious => Status::failed_precondition(text),
+        | DeployError::NoPrevious
+        | DeployError::NoWayBack { .. } => Status::failed_precondition(text),
         DeployError::Store(_) => Status::internal(text),
         DeployError::Shutdown => Status::unavailable(text),
     }

@@ -75,6 +75,11 @@ keys! {
         compile_program: Option<PathBuf> = None;
         /// How long a new version is watched and rolled back by itself if it misbehaves, milliseconds.
         probation_ms: u64 = 30_000, in 0..=3_600_000;
+        /// How long after a deployment what rooms were and were told since is kept for going back, milliseconds; 0 for as
+        /// long as the probation.
+        rollback_window_ms: u64 = 600_000, in 0..=86_400_000;
+        /// Most bytes that are kept on disk for it; the way back, or the probation, ends early there, and says so.
+        rollback_max_bytes: u64 = 1 << 30, in 1024..=1 << 40;
     }
     "Login" {
         /// Who may log in: dev gives any device id a stable account, token wants a signed token.

@@ -12,6 +12,7 @@ mod look;
 mod metrics;
 mod record;
 mod recover;
+mod rollback;
 mod segment;
 mod state;
 mod survey;
@@ -33,6 +34,7 @@ pub use letters::{About, Cause, Context, Counters, Letter, Letters};
 pub use look::{DeadLetter, Found, LookError, look};
 pub use metrics::JournalMetrics;
 use record::Kind;
+pub use rollback::{RollbackError, RollbackFile, RollbackStore};
 use segment::Segments;
 use state::Shared;
 pub use survey::{Damage, Past, Torn};
@@ -263,6 +265,17 @@ impl Journal {
     /// Whether so much waits that what can be written later should be.
     pub fn is_busy(&self) -> bool {
         self.shared.lock().queued >= self.shared.bounds.buffer_bytes / BUSY
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queued
+    }
+
+    /// Whether a base of so many bytes leaves half of what may wait to inputs. A larger one does if nothing waits.
+    pub fn takes_base(&self, bytes: usize) -> bool {
+        let waiting = self.waiting();
+        waiting == 0 || waiting.saturating_add(bytes) <= self.shared.bounds.buffer_bytes / 2
     }
 
     /// Waits until there is space for more: to be awaited before inputs are taken, and before each base. Cancel safe.

@@ -55,7 +55,7 @@ fn workers(world: &World) -> Vec<PathBuf> {
 }
 
 fn request(artefact: &Artefact) -> DeployRequest {
-    DeployRequest { name: "game-logic".into(), artefact: artefact.bytes.clone(), cluster: false }
+    DeployRequest { name: "game-logic".into(), artefact: artefact.bytes.clone(), ..DeployRequest::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

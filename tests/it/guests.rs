@@ -23,6 +23,8 @@ pub(crate) struct Guests {
     pub(crate) ledger_v2: Artefact,
     /// The guest that misbehaves on request, 1.0.0.
     pub(crate) misbehave: Artefact,
+    /// The same, but it always saves; 5.0.0.
+    pub(crate) misbehave_mended: Artefact,
 }
 
 /// The service plugins, each by its own name.
@@ -112,6 +114,7 @@ fn build_all() -> Result<Guests, String> {
         ledger: one("tests/guests/ledger", None, 1)?,
         ledger_v2: one("tests/guests/ledger", Some("v2"), 2)?,
         misbehave: one("tests/guests/misbehave", None, 1)?,
+        misbehave_mended: one("tests/guests/misbehave", Some("mended"), 5)?,
     })
 }
 

@@ -208,8 +208,13 @@ async fn what_was_acknowledged_is_there_whenever_the_node_was_killed() {
             let url = format!("http://{}", process.admin());
             tokio::spawn(async move {
                 for plugin in next {
-                    let request =
-                        DeployRequest { name: plugin.manifest.name, artefact: plugin.bytes, cluster: false };
+                    let request = DeployRequest {
+                        name: plugin.manifest.name,
+                        artefact: plugin.bytes,
+                        cluster: false,
+                        plan: false,
+                        set_aside: Vec::new(),
+                    };
                     // The node may be killed in the middle of it, or before.
                     if let Ok(channel) = Endpoint::from_shared(url.clone()).unwrap().connect().await {
                         let most = request.artefact.len() + 1024;

@@ -28,6 +28,8 @@ mod room_moves;
 mod services;
 mod swap;
 mod swap_back;
+mod swap_long;
+mod unsaved;
 
 // Plugins that serve gRPC.
 mod arena_services;

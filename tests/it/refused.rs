@@ -32,7 +32,13 @@ async fn refused(table: &[(&str, Vec<u8>, &[&str])]) {
     let mut alice = Player::enter(&world, "alice").await;
     let rooms = world.metric("hotseat_rooms").await;
     for (what, artefact, words) in table {
-        let request = DeployRequest { name: "game-logic".into(), artefact: artefact.clone(), cluster: false };
+        let request = DeployRequest {
+            name: "game-logic".into(),
+            artefact: artefact.clone(),
+            cluster: false,
+            plan: false,
+            set_aside: Vec::new(),
+        };
         let status = world.admin().await.deploy(request).await.expect_err(what);
         assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");
         for word in *words {

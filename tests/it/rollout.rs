@@ -78,7 +78,13 @@ async fn owners(etcd: &Etcd, homes: usize, nodes: &[&str]) {
 
 async fn deploy(world: &World, artefact: &Artefact) -> Result<DeployReply, Status> {
     let artefact = artefact.bytes.clone();
-    let request = DeployRequest { name: GAME_LOGIC.into(), artefact, cluster: true };
+    let request = DeployRequest {
+        name: GAME_LOGIC.into(),
+        artefact,
+        cluster: true,
+        plan: false,
+        set_aside: Vec::new(),
+    };
     world.admin().await.deploy(request).await.map(Response::into_inner)
 }
 
@@ -148,8 +154,13 @@ async fn a_version_goes_live_on_every_node_under_its_players_and_back() {
     assert!(status.message().contains("no earlier version"), "{status}");
 
     // What the cluster decides, no node decides for itself.
-    let alone =
-        DeployRequest { name: GAME_LOGIC.into(), artefact: guests().ledger_v2.bytes.clone(), cluster: false };
+    let alone = DeployRequest {
+        name: GAME_LOGIC.into(),
+        artefact: guests().ledger_v2.bytes.clone(),
+        cluster: false,
+        plan: false,
+        set_aside: Vec::new(),
+    };
     let status = one.admin().await.deploy(alone).await.unwrap_err();
     assert!(status.message().contains("use --cluster"), "{status}");
     for world in [agent, one, two] {
@@ -326,4 +337,31 @@ async fn what_stands_in_etcd_and_is_no_record_disturbs_nobody() {
     assert!(discovery.remove(RECORD, entry.revision).await.unwrap());
     assert_eq!(deploy(&one, &guests().ledger_v2).await.unwrap().nodes, 1);
     assert_eq!(count(&mut alice, 2).await, (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_goes_back_after_probation_to_a_version_that_reads_no_newer_state() {
+    let etcd = Etcd::start().await;
+    let roles = [Role::Agent, Role::Game];
+    let brief = |config: &mut hotseat::config::Config| (config.probation_ms, config.log_inputs) = (100, 16);
+    let one = node_with(&etcd, "game-1", &roles, &guests().ledger, 8, brief).await;
+    let two = node_with(&etcd, "game-2", &roles, &guests().ledger, 8, brief).await;
+    owners(&etcd, 8, &["game-1", "game-2"]).await;
+    let mut clients = Vec::new();
+    for name in 0..6 {
+        clients.push(one.client(&format!("player {name}")).await);
+    }
+    assert_eq!(deploy(&two, &guests().ledger_v2).await.unwrap().way_back.unwrap().kind, "inputs");
+    for world in [&one, &two] {
+        eventually("the end of probation", async || (world.plugin().await.state == "idle").then_some(()))
+            .await;
+    }
+    for client in &mut clients {
+        crate::swap_long::count_on(client, 0, 50).await;
+    }
+    assert_eq!(rollback(&one).await.unwrap().nodes, 2);
+    all_live(&[&one, &two], "1.0.0").await;
+    for client in &mut clients {
+        assert_eq!(count(client, 51).await, (51, 1));
+    }
 }

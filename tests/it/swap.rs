@@ -177,8 +177,13 @@ async fn what_is_live_already_is_not_deployed_again() {
     let report = world.deploy(&guests().v1).await.unwrap();
     assert!(report.unchanged);
     assert_eq!(world.history().await, ["started 1.0.0"]);
-    let request =
-        DeployRequest { name: "game-logic".into(), artefact: guests().v2.bytes.clone(), cluster: false };
+    let request = DeployRequest {
+        name: "game-logic".into(),
+        artefact: guests().v2.bytes.clone(),
+        cluster: false,
+        plan: false,
+        set_aside: Vec::new(),
+    };
     let first = world.admin().await.deploy(request.clone()).await.unwrap().into_inner();
     assert!(!first.unchanged);
     assert_eq!(first.to.unwrap().digest, guests().v2.digest.to_string());
@@ -190,7 +195,13 @@ async fn what_is_live_already_is_not_deployed_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_do_not_fit_are_refused() {
     let world = World::start(&guests().v1).await;
-    let request = DeployRequest { name: "chat".into(), artefact: guests().v2.bytes.clone(), cluster: false };
+    let request = DeployRequest {
+        name: "chat".into(),
+        artefact: guests().v2.bytes.clone(),
+        cluster: false,
+        plan: false,
+        set_aside: Vec::new(),
+    };
     let status = world.admin().await.deploy(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::NotFound);
     assert!(status.message().contains("\"chat\"") && status.message().contains("game-logic"), "{status}");

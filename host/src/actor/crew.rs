@@ -13,6 +13,7 @@ use tracing::debug;
 use super::clock::Clock;
 use super::metrics::ActorMetrics;
 use super::order::Order;
+use super::report::Report;
 use super::sandbox::World;
 use crate::plugin::{Env, Fault, Input, Version};
 
@@ -27,7 +28,7 @@ pub struct Crew {
     metrics: ActorMetrics,
     calls: [IntCounter; Input::KINDS.len()],
     faults: AtomicU64,
-    reports: mpsc::Sender<(Arc<Version>, Fault)>,
+    reports: mpsc::Sender<Report>,
     state: Mutex<State>,
 }
 
@@ -45,6 +46,15 @@ pub struct Live {
     pub version: Arc<Version>,
     /// The version before it, while this one is on probation.
     pub fallback: Option<Arc<Version>>,
+    /// The version that every actor can be given back to with all that it was told since; also beyond probation.
+    pub earlier: Option<Arc<Version>>,
+}
+
+impl Live {
+    /// A version that there is no way back from by what was kept.
+    pub(super) fn settled(version: Arc<Version>) -> Self {
+        Self { version, fallback: None, earlier: None }
+    }
 }
 
 /// How to reach an actor with orders.
@@ -79,8 +89,8 @@ pub struct CrewParts {
     pub clock: Clock,
     /// Counters.
     pub metrics: ActorMetrics,
-    /// Where faults of versions on probation are reported.
-    pub reports: mpsc::Sender<(Arc<Version>, Fault)>,
+    /// Where actors report to the deployer.
+    pub reports: mpsc::Sender<Report>,
 }
 
 impl Crew {
@@ -146,6 +156,11 @@ impl Crew {
         self.calls[input.kind_index()].inc();
     }
 
+    /// Counts an actor whose state was set aside.
+    pub(crate) fn count_set_aside(&self) {
+        self.metrics.set_aside.inc();
+    }
+
     /// Counts a fault.
     pub(crate) fn count_fault(&self, fault: &Fault) {
         self.faults.fetch_add(1, Ordering::Relaxed);
@@ -160,8 +175,18 @@ impl Crew {
     /// Tells the deployer that a version has failed. It may be on probation.
     pub(crate) fn report(&self, version: &Arc<Version>, fault: &Fault) {
         // A full queue already holds more reports than a roll-back needs.
-        if self.reports.try_send((Arc::clone(version), fault.clone())).is_err() {
+        let report = Report::Fault { version: Arc::clone(version), fault: fault.clone() };
+        if self.reports.try_send(report).is_err() {
             debug!(%version, "fault report dropped, others are waiting");
+        }
+    }
+
+    /// Tells the deployer that an actor can no longer be given back.
+    pub(crate) fn report_no_way_back(&self, version: &Arc<Version>, actor: &Arc<str>, why: String) {
+        let report = Report::NoWayBack { version: Arc::clone(version), actor: Arc::clone(actor), why };
+        // A full queue is one of faults, which end the way back too.
+        if self.reports.try_send(report).is_err() {
+            debug!(%version, %actor, "report dropped, others are waiting");
         }
     }
 
@@ -173,7 +198,7 @@ impl Crew {
     /// Actors begin on this version, which nobody has tried on them: for simulations, where versions are the same ones all
     /// the time.
     pub fn begin(&self, version: Arc<Version>) {
-        self.set_live(Live { version, fallback: None });
+        self.set_live(Live::settled(version));
     }
 
     /// Sets what new actors run and returns those that are there, so that none is missed in between.

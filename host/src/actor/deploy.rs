@@ -6,25 +6,28 @@
 
 mod orders;
 mod phases;
+mod probation;
 mod rehearsal;
 mod start;
 mod steps;
+mod way_back;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hotseat_build::Digest;
-use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tokio::sync::watch;
 
+use self::orders::Course;
 pub use self::phases::{Prepared, Reverted};
 pub use self::start::DeployerParts;
 use self::steps::RolledBack;
+pub use self::way_back::WayBack;
 use super::artefacts::{ArtefactError, Artefacts, Event, EventKind};
-use super::crew::{Crew, Live};
+use super::crew::Crew;
 use super::names::{Names, TakenError};
-use crate::plugin::{Engine, Fault, Version, VersionError};
+use crate::plugin::{Engine, Version, VersionError};
 
 /// The steps of a swap; shown to operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +110,19 @@ pub enum DeployError {
     /// There is nothing to go back to.
     #[error("there is no earlier version to go back to")]
     NoPrevious,
+    /// The version before does not take the present state, and what it handed over is not kept.
+    #[error(
+        "cannot go back to {to}: {why}; what it handed over and the inputs since are not kept ({closed}). To go back all \
+         the same, deploy a version that writes its state for {to} (`downgrade`), or {to} mended to read the present state"
+    )]
+    NoWayBack {
+        /// The version before.
+        to: String,
+        /// Why the state is not taken.
+        why: String,
+        /// Why nothing is kept.
+        closed: String,
+    },
     /// The data directory does not take it.
     #[error("cannot be stored: {0}")]
     Store(#[from] ArtefactError),
@@ -130,13 +146,39 @@ pub struct DeployReport {
     pub compile: Duration,
     /// It was live already.
     pub unchanged: bool,
+    /// Whether and how it can be gone back from; none where nothing new went live.
+    pub way_back: Option<WayBack>,
+    /// Rooms that did not go to it and were set aside, or have to be.
+    pub set_aside: Vec<String>,
+    /// What it cost the node and its players.
+    pub load: Load,
+}
+
+/// What handing many rooms over costs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Load {
+    /// The longest that players waited: those of a room that was handed over, or of any other room of the node.
+    pub players_waited: Duration,
+    /// Bytes of all states that were handed over.
+    pub state_bytes: u64,
+    /// Bytes of states that were under way at a time or waited for the disk, at most.
+    pub peak_bytes: u64,
+}
+
+impl Load {
+    fn of(course: &Course) -> Self {
+        let (players_waited, state_bytes) = (course.waited(), course.bytes());
+        Self { players_waited, state_bytes, peak_bytes: course.peak_bytes as u64 }
+    }
 }
 
 impl DeployReport {
     /// Of a deployment that had nothing to do.
     pub(crate) fn unchanged(live: Arc<Version>) -> Self {
         let (from, to, pauses) = (Arc::clone(&live), live, Vec::new());
-        Self { from, to, pauses, rehearsed: 0, compile: Duration::ZERO, unchanged: true }
+        let (rehearsed, compile, way_back) = (0, Duration::ZERO, None);
+        let (set_aside, load) = (Vec::new(), Load::default());
+        Self { from, to, pauses, rehearsed, compile, unchanged: true, way_back, set_aside, load }
     }
 
     /// The pause that `percent` of the rooms did not exceed.
@@ -144,6 +186,15 @@ impl DeployReport {
         let at = (self.pauses.len() * percent).div_ceil(100).saturating_sub(1);
         self.pauses.get(at).copied().unwrap_or_default()
     }
+}
+
+/// How long a version can be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// It is watched for so long, and taken back by itself if it fails.
+    pub probation: Duration,
+    /// What going back takes is kept for so long, or for as long as the probation.
+    pub window: Duration,
 }
 
 /// Deploys versions of one plugin. Cheap to clone.
@@ -156,12 +207,20 @@ struct Inner {
     engine: Engine,
     crew: Arc<Crew>,
     names: Names,
-    probation: Duration,
+    terms: Terms,
     artefacts: Mutex<Artefacts>,
     /// Why it came up on an older version than the one that was live; empty if it did not.
     fell_back: String,
     /// The version it came up on.
     started: Digest,
+    /// How often a version has replaced another one.
+    cuts: AtomicU64,
+    /// Why nothing is kept of what rooms were before, if that is so.
+    closed: Mutex<String>,
+    /// The way back from the live version, as it was when it went live.
+    way_back: Mutex<Option<WayBack>>,
+    /// What was got ready for a plan.
+    planned: Mutex<Option<(Prepared, Instant)>>,
     step: Mutex<Step>,
     /// Compilations under way.
     compiling: AtomicUsize,
@@ -222,12 +281,54 @@ impl Deployer {
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
+        self.deploy_without(artefact, Vec::new()).await
+    }
+
+    /// As [`Self::deploy`]. Of these rooms those that do not go to the new version are set aside: they end, and a file
+    /// beside the journal has what they were.
+    ///
+    /// # Errors
+    /// See [`DeployError`].
+    pub async fn deploy_without(
+        &self,
+        artefact: Vec<u8>,
+        may_stay: Vec<String>,
+    ) -> Result<DeployReport, DeployError> {
         let place = Arc::clone(&self.inner.queue).lock_owned().await;
-        Arc::clone(&self.inner).deploy(artefact.into(), EventKind::Deployed, None, Some(place)).await
+        let inner = Arc::clone(&self.inner);
+        inner.deploy(artefact.into(), may_stay, EventKind::Deployed, None, Some(place)).await
+    }
+
+    /// Gets a deployment ready, and says what it would do. Nothing is live that was not. The next [`Self::deploy`] of the
+    /// same artefact begins from here. Cancel safe, as that.
+    ///
+    /// # Errors
+    /// See [`DeployError`].
+    pub async fn plan(&self, artefact: Vec<u8>, may_stay: Vec<String>) -> Result<DeployReport, DeployError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move { inner.plan(artefact.into(), may_stay).await });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// Ends those of these rooms that do not go to the version of the artefact, each with a file that has what it was, before
+    /// a deployment to the whole cluster. Which ones. Cancel safe, as [`Self::deploy`].
+    ///
+    /// # Errors
+    /// See [`DeployError`]; no room has ended then.
+    pub async fn set_aside(&self, artefact: Vec<u8>, rooms: Vec<String>) -> Result<Vec<String>, DeployError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move { inner.set_aside(artefact.into(), rooms).await });
+        task.await.map_err(|_| DeployError::Shutdown)?
+    }
+
+    /// The way back from the live version to the one before, as operators are told: none if there is no version before.
+    pub fn way_back(&self) -> Option<String> {
+        self.inner.told_way_back()
     }
 
     /// Goes back to the version that was live before the present one: while that one is on probation to the state
-    /// it handed over with everything that came since, later by an ordinary hand-over of the present state.
+    /// it handed over with everything that came since; later by a hand-over of the present state, if that version reads it
+    /// or the present one writes it for that one, and else to what it handed over, as long as that is kept.
     ///
     /// Waits for no compilation. Cancel safe, as [`Self::deploy`].
     ///
@@ -239,35 +340,9 @@ impl Deployer {
         match task.await.map_err(|_| DeployError::Shutdown)?? {
             RolledBack::Done(report) => Ok(report),
             RolledBack::Again { artefact, over } => {
-                Arc::clone(&self.inner).deploy(artefact, EventKind::RolledBack, Some(over), None).await
+                let inner = Arc::clone(&self.inner);
+                inner.deploy(artefact, Vec::new(), EventKind::RolledBack, Some(over), None).await
             }
-        }
-    }
-
-    /// Watches for faults of a version on probation and takes it back. Ends with the last sender of reports.
-    pub async fn watch(self, mut faults: mpsc::Receiver<(Arc<Version>, Fault)>) {
-        while let Some((version, fault)) = faults.recv().await {
-            let _turn = self.inner.turn.lock().await;
-            let Some(Live { version: live, fallback }) = self.inner.crew.live() else { continue };
-            if live.digest() != version.digest() {
-                continue;
-            }
-            let Some(fallback) = fallback else {
-                // The probation ended before word came of a room that had gone back by itself.
-                self.inner.gather(&live).await;
-                continue;
-            };
-            warn!(plugin = self.inner.crew.plugin(), from = %live, to = %fallback, %fault, "version failed on probation");
-            let result = self.inner.revert(&live, &fallback).await;
-            let failed = result.iter().filter(|(_, result)| result.is_err()).count();
-            if failed > 0 {
-                error!(plugin = self.inner.crew.plugin(), rooms = failed, "rooms could not be taken back");
-            }
-            let why = format!("{live} failed: {fault}");
-            self.inner.record(EventKind::Reverted, &fallback, &why);
-            // Told before the step is over: who sees neither sees the version that runs.
-            self.inner.reverted.send_replace(Some(Reverted { version: live.digest(), why }));
-            self.inner.set_step(Step::Idle);
         }
     }
 }

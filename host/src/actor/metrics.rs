@@ -1,6 +1,6 @@
 //! Metrics of guests, swaps and deployments.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::journal::Counters;
 use crate::telemetry::metrics::{MetricsError, add};
@@ -24,6 +24,12 @@ pub struct ActorMetrics {
     pub start_failures: IntCounterVec,
     /// Artefacts compiled, or taken from the cache, by how that ended.
     pub compiles: IntCounterVec,
+    /// Bytes kept for going back to the version before.
+    pub rollback_bytes: IntGauge,
+    /// Rooms that ended and whose state was set aside in a file.
+    pub set_aside: IntCounter,
+    /// Ways back that ended before their time, by what ended with them: probation or window.
+    pub rollback_lost: IntCounterVec,
     /// Service calls by their status.
     pub service_calls: IntCounterVec,
     /// Dead letters.
@@ -42,6 +48,7 @@ impl ActorMetrics {
         let pause = "hotseat_swap_pause_seconds";
         let pause_opts = HistogramOpts::new(pause, "Time a room or shard stood still for a hand-over")
             .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]);
+        let kept = "hotseat_rollback_bytes";
         Ok(Self {
             idle_snapshots: counter(
                 "hotseat_idle_snapshots_total",
@@ -57,6 +64,16 @@ impl ActorMetrics {
                 "hotseat_plugin_start_failures_total",
                 "Versions that were live before and could not be started with the node",
                 "plugin",
+            )?,
+            set_aside: counter(
+                "hotseat_rooms_set_aside_total",
+                "Rooms that ended with their state in a file",
+            )?,
+            rollback_bytes: add(registry, kept, IntGauge::new(kept, "Bytes kept for going back a version"))?,
+            rollback_lost: family(
+                "hotseat_rollback_lost_total",
+                "Ways back to the version before that ended early, by what ended with them",
+                "during",
             )?,
             dead_letters: Counters {
                 written: counter("hotseat_dead_letters_total", "Dead letters written")?,

@@ -84,7 +84,7 @@ impl Names {
         let mut state = self.inner.state();
         let crews: Vec<_> = state.crews.iter().filter_map(Weak::upgrade).collect();
         let lives = crews.iter().filter_map(|crew| crew.live());
-        let held = lives.flat_map(|Live { version, fallback }| [Some(version), fallback]).flatten();
+        let held = lives.flat_map(|Live { version, fallback, .. }| [Some(version), fallback]).flatten();
         for other in held.chain(state.claims.values().cloned()) {
             let plugin = &other.manifest().name;
             let shared = other.services().iter().find(|service| version.services().contains(service));

@@ -10,6 +10,7 @@ mod keep;
 mod letter;
 mod rebuild;
 mod replica;
+mod way_back;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use hotseat_build::Durability;
 use self::base::{Base, Begin};
 use self::rebuild::{begin, run};
 pub use self::replica::{Replica, Start};
+use self::way_back::WayBack;
 use crate::blocking;
-use crate::journal::{Cause, Journal, Letters};
+use crate::journal::{Cause, Journal, Letters, RollbackStore};
 use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
 use crate::snowflake::Generator;
 
-/// On probation the log must reach back to the hand-over, so it may grow this many times longer before the room
-/// gives that up.
-const PROBATION_STRETCH: usize = 4;
+/// A room whose guest cannot save its state keeps so many times the inputs that its log is to hold, and no more.
+const UNSAVED_STRETCH: usize = 8;
 
 /// So many bytes of state allow one more input in the log: a large state is written anew less often, and a rebuild replays
 /// for about as long as it loads. A leaderboard of a million saves in 6 ns and loads in 16 ns a byte, and an update takes
@@ -52,6 +53,8 @@ pub struct World {
     pub journal: Arc<Journal>,
     /// Where inputs go that a guest failed on.
     pub letters: Arc<Letters>,
+    /// Where it is kept what rooms were when a version took them over.
+    pub rollbacks: Arc<RollbackStore>,
     /// What survives it, if the operator has decided; else each plugin's manifest says.
     pub durability: Option<Durability>,
 }
@@ -64,16 +67,20 @@ pub(crate) struct Sandbox {
     instance: Instance,
     base: Base,
     log: Records,
-    /// The version to go back to while the present one is on probation.
-    fallback: Option<Arc<Version>>,
+    /// The way back to the version before the present one, while it is open.
+    back: Option<WayBack>,
+    /// Why it has ended before its time, until somebody asks.
+    back_lost: Option<String>,
     /// How much of the log the journal has, bytes.
     journalled: usize,
     /// The position in the journal behind the last of it.
     position: u64,
     /// Whether this process has written the base to the journal.
     based: bool,
-    /// A snapshot that failed is not tried again before the log is this long.
-    next_snapshot: usize,
+    /// The size of the last snapshot.
+    saved_bytes: usize,
+    /// A snapshot is due, or tried again after it has failed, when the log has so many inputs or bytes.
+    next_snapshot: (usize, usize),
 }
 
 /// What became of an input.
@@ -100,9 +107,15 @@ pub(crate) enum SwapError {
     /// The present version cannot write its state down.
     #[error("the live version cannot save its state: {0}")]
     Save(Fault),
+    /// The present version cannot write its state down, and the new one does not come to it by base and log either.
+    #[error("the live version cannot save its state ({fault}), and the new one does not replay it: {why}")]
+    Unsaved { fault: Fault, why: LoadError },
     /// The new version does not take the state over.
     #[error("the state is not taken over: {0}")]
-    Load(LoadError),
+    Load(#[from] LoadError),
+    /// What was kept for going back is of no use.
+    #[error("what is kept of the hand-over cannot be used: {0}")]
+    Kept(String),
     /// The room cannot be rebuilt at all.
     #[error("the room is lost: {0}")]
     Lost(LoadError),
@@ -123,7 +136,10 @@ impl Sandbox {
     ) -> Result<Self, LoadError> {
         let base = Base { begin: Begin::Open, env, settings: Arc::clone(&world.settings) };
         let instance = begin(&world, version, &room, &args, &base)?;
-        let mut sandbox = Self::new(world, room, args, instance, base, Records::default(), fallback);
+        let mut sandbox = Self::new(world, room, args, instance, base, Records::default());
+        if let Some(fallback) = fallback {
+            sandbox.begin_way_back(fallback, true);
+        }
         sandbox.write_base();
         Ok(sandbox)
     }
@@ -135,9 +151,9 @@ impl Sandbox {
         instance: Instance,
         base: Base,
         log: Records,
-        fallback: Option<Arc<Version>>,
     ) -> Self {
-        let next_snapshot = world.log_inputs.max(base.size() / BYTES_PER_INPUT);
+        let next_snapshot = bounds(&world, &base);
+        let (back, back_lost, journalled, position, saved_bytes) = (None, None, 0, 0, 0);
         Self {
             world,
             room,
@@ -145,9 +161,11 @@ impl Sandbox {
             instance,
             base,
             log,
-            fallback,
-            journalled: 0,
-            position: 0,
+            back,
+            back_lost,
+            journalled,
+            position,
+            saved_bytes,
             based: false,
             next_snapshot,
         }
@@ -197,50 +215,47 @@ impl Sandbox {
 
     fn recover(&mut self, fault: Fault, now_ms: u64, input: &Input<'_>) -> Outcome {
         self.post_input(input, &fault);
-        let Some(fallback) = self.fallback.take() else {
-            let version = Arc::clone(self.version());
-            return match self.rebuild(&version) {
-                Ok(()) => Outcome::Skipped(fault),
-                Err(error) => Outcome::Lost(error),
-            };
-        };
         let from = Arc::clone(self.version());
-        match self.rebuild(&fallback) {
-            Ok(()) => {
-                let then = Box::new(self.deliver(now_ms, input));
-                Outcome::Reverted { fault, from, then }
+        if let Some(back) = self.back.take_if(|back| back.probation) {
+            match self.go_back(&back) {
+                Ok(()) => {
+                    let then = Box::new(self.deliver(now_ms, input));
+                    return Outcome::Reverted { fault, from, then };
+                }
+                Err(error) => self.lose_way_back(error.to_string()),
             }
+        }
+        match self.rebuild(&from) {
+            Ok(()) => Outcome::Skipped(fault),
             Err(error) => Outcome::Lost(error),
         }
     }
 
-    /// Replaces the log by a snapshot if it has grown past its bounds. To be called between inputs.
+    /// Replaces the log by a snapshot if it has grown past its bounds; true if it did. To be called between inputs.
     ///
     /// # Errors
     /// The fault of a guest that cannot save; the room has been rebuilt and goes on with its log, unless it is lost.
-    pub(crate) fn trim(&mut self) -> Result<(), SwapError> {
-        let mut stretch = if self.fallback.is_some() { PROBATION_STRETCH } else { 1 };
-        if !self.instance.env().calls().is_empty() {
-            // Soon it waits for nobody, and then a snapshot has all of it; see `settle`.
-            stretch *= 2;
-        }
-        let inputs = self.log.inputs();
-        if inputs < self.next_snapshot.saturating_mul(stretch)
-            && self.log.bytes() < self.world.log_bytes.max(self.base.size()).saturating_mul(stretch)
+    pub(crate) fn trim(&mut self) -> Result<bool, SwapError> {
+        // One that waits for services soon waits for nobody, and then a snapshot has all of it; see `settle`.
+        let stretch = if self.instance.env().calls().is_empty() { 1 } else { 2 };
+        let (inputs, bytes) = self.next_snapshot;
+        if self.log.inputs() < inputs.saturating_mul(stretch)
+            && self.log.bytes() < bytes.saturating_mul(stretch)
         {
-            return Ok(());
+            return Ok(false);
         }
         let settled = blocking::in_place(|| self.settle());
-        match settled {
-            Ok(()) => {
-                self.fallback = None;
-                Ok(())
-            }
-            Err(error) => {
-                self.next_snapshot = inputs.saturating_add(self.log_inputs());
-                Err(error)
-            }
+        if settled.is_err() {
+            self.put_off();
         }
+        settled.map(|()| true)
+    }
+
+    /// A snapshot has failed: the next one is tried when the log has grown by as much again.
+    fn put_off(&mut self) {
+        let (inputs, bytes) = bounds(&self.world, &self.base);
+        self.next_snapshot =
+            (self.log.inputs().saturating_add(inputs), self.log.bytes().saturating_add(bytes));
     }
 
     /// Replaces the log by a snapshot whatever its size, if there is one and the guest can save; true if it did.
@@ -253,25 +268,23 @@ impl Sandbox {
         if inputs.saturating_mul(REST_BYTES_PER_INPUT) < self.base.size() || self.world.journal.is_busy() {
             return Ok(false);
         }
-        // On probation the log must reach back; a guest that has failed to save is not asked again for nothing.
-        if inputs == 0 || self.fallback.is_some() || self.next_snapshot > self.log_inputs() {
+        // A guest that has failed to save is not asked again for nothing.
+        let unsaved = self.next_snapshot != bounds(&self.world, &self.base);
+        if inputs == 0 || self.spares_base() || unsaved {
             return Ok(false);
         }
         let settled = blocking::in_place(|| self.settle());
         if settled.is_err() {
-            self.next_snapshot = inputs.saturating_add(self.log_inputs());
+            self.put_off();
         }
         settled.map(|()| true)
     }
 
     /// Whether the log has outgrown every bound because the guest cannot save its state.
     pub(crate) fn overgrown(&self) -> bool {
-        self.next_snapshot > self.log_inputs().saturating_mul(2 * PROBATION_STRETCH)
-    }
-
-    /// How many inputs the log may hold: a large state is written anew less often than a small one.
-    fn log_inputs(&self) -> usize {
-        self.world.log_inputs.max(self.base.size() / BYTES_PER_INPUT)
+        let (inputs, bytes) = bounds(&self.world, &self.base);
+        self.next_snapshot.0 > inputs.saturating_mul(UNSAVED_STRETCH)
+            || self.next_snapshot.1 > bytes.saturating_mul(UNSAVED_STRETCH)
     }
 
     /// Makes the present state the base.
@@ -298,10 +311,16 @@ impl Sandbox {
     }
 
     fn rebase(&mut self, base: Base) {
+        self.keep_way_back();
         self.base = base;
         self.log.clear();
-        self.next_snapshot = self.log_inputs();
+        self.next_snapshot = bounds(&self.world, &self.base);
         self.write_base();
+    }
+
+    /// About how many bytes a snapshot has: as many as the last one.
+    pub(crate) fn weight(&self) -> usize {
+        self.saved_bytes.max(self.base.weight())
     }
 
     /// The room's state as the guest writes it now.
@@ -309,49 +328,48 @@ impl Sandbox {
     /// # Errors
     /// [`SwapError::Save`] if the guest fails at it (the room has been rebuilt), [`SwapError::Lost`].
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, SwapError> {
-        self.instance.save().map_err(|fault| {
-            let version = Arc::clone(self.version());
-            match self.rebuild(&version) {
-                Ok(()) => SwapError::Save(fault),
-                Err(error) => SwapError::Lost(error),
+        match self.instance.save() {
+            Ok(snapshot) => {
+                self.saved_bytes = snapshot.bytes.len();
+                Ok(snapshot)
             }
-        })
-    }
-
-    /// Hands the room over to another version, between two inputs. The present version stays at hand for
-    /// [`Self::revert`] until [`Self::confirm`].
-    ///
-    /// # Errors
-    /// See [`SwapError`].
-    pub(crate) fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
-        let snapshot = self.snapshot()?;
-        let base = self.base_of(snapshot);
-        let next = begin(&self.world, to, &self.room, &self.args, &base).map_err(SwapError::Load)?;
-        let old = Arc::clone(self.version());
-        self.rebase(base);
-        self.instance = next;
-        self.fallback = Some(old);
-        Ok(())
-    }
-
-    /// Goes back to an earlier version: from the state it handed over and the inputs since, or, if that is no
-    /// longer there, by an ordinary hand-over.
-    ///
-    /// # Errors
-    /// See [`SwapError`].
-    pub(crate) fn revert(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
-        match self.fallback.take() {
-            Some(fallback) if fallback.digest() == to.digest() => self.rebuild(to).map_err(SwapError::Lost),
-            _ => {
-                self.swap(to)?;
-                self.fallback = None;
-                Ok(())
+            Err(fault) => {
+                self.post_unsaved(&fault);
+                let version = Arc::clone(self.version());
+                match self.rebuild(&version) {
+                    Ok(()) => Err(SwapError::Save(fault)),
+                    Err(error) => Err(SwapError::Lost(error)),
+                }
             }
         }
     }
 
-    /// Ends the probation of the present version.
-    pub(crate) fn confirm(&mut self) {
-        self.fallback = None;
+    /// Hands the room over to another version, between two inputs. The way back to the present one is open until
+    /// [`Self::confirm`] closes it.
+    ///
+    /// # Errors
+    /// See [`SwapError`].
+    pub(crate) fn swap(&mut self, to: &Arc<Version>) -> Result<(), SwapError> {
+        let snapshot = match self.snapshot() {
+            Err(SwapError::Save(fault)) => return self.swap_by_log(to, fault),
+            snapshot => snapshot?,
+        };
+        let schema = snapshot.schema;
+        let base = self.base_of(snapshot);
+        let (base, next) = match begin(&self.world, to, &self.room, &self.args, &base) {
+            Ok(next) => (base, next),
+            Err(why) => self.begin_below(to, schema, why)?,
+        };
+        let old = Arc::clone(self.version());
+        self.back = None;
+        self.rebase(base);
+        self.instance = next;
+        self.begin_way_back(old, true);
+        Ok(())
     }
+}
+
+/// How many inputs and bytes the log may hold upon this base: a large state is written anew less often than a small one.
+fn bounds(world: &World, base: &Base) -> (usize, usize) {
+    (world.log_inputs.max(base.size() / BYTES_PER_INPUT), world.log_bytes.max(base.size()))
 }

@@ -9,19 +9,19 @@ use tracing::info;
 
 use super::{GAME_LOGIC, StartError, settings};
 use crate::actor::artefacts::Artefacts;
-use crate::actor::deploy::{Deployer, DeployerParts};
+use crate::actor::deploy::{Deployer, DeployerParts, Terms};
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::names::Names;
-use crate::actor::{Clock, Crew, CrewParts};
+use crate::actor::{Clock, Crew, CrewParts, Report};
 use crate::cluster::players;
 use crate::config::{Config, Role};
-use crate::journal::{Journal, Letters};
-use crate::plugin::{Engine, Fault, GAME_WORLD, SERVICE_WORLD, Version};
+use crate::journal::{Journal, Letters, RollbackStore};
+use crate::plugin::{Engine, GAME_WORLD, SERVICE_WORLD};
 use crate::service::Plane;
 use crate::snowflake::Generator;
 
-/// Fault reports that may wait for the deployer; one is enough to act on.
-const FAULTS: usize = 64;
+/// Reports that may wait for the deployer; one is enough to act on.
+const REPORTS: usize = 64;
 
 /// What the host's own services go by in a cluster; a plugin of such a name would get their calls.
 const RESERVED: [&str; 4] = ["agent", "game", "snowflake", players::SERVICE];
@@ -101,6 +101,7 @@ pub(super) struct Common<'a> {
     pub(super) engine: Engine,
     pub(super) journal: Arc<Journal>,
     pub(super) letters: Arc<Letters>,
+    pub(super) rollbacks: Arc<RollbackStore>,
     pub(super) ids: Arc<Generator>,
     pub(super) metrics: ActorMetrics,
     pub(super) names: Names,
@@ -110,7 +111,7 @@ pub(super) struct Common<'a> {
 pub(super) struct Started {
     pub(super) crew: Arc<Crew>,
     pub(super) deployer: Deployer,
-    pub(super) reports: mpsc::Receiver<(Arc<Version>, Fault)>,
+    pub(super) reports: mpsc::Receiver<Report>,
 }
 
 impl Common<'_> {
@@ -118,24 +119,32 @@ impl Common<'_> {
     pub(super) async fn start(&self, plugin: Wanted) -> Result<Started, StartError> {
         let game = plugin.is_game();
         let Wanted { name, bytes } = plugin;
-        let (faults, reports) = mpsc::channel(FAULTS);
+        let (sender, reports) = mpsc::channel(REPORTS);
         let crew = Crew::new(CrewParts {
             sample: if game { "home/0".into() } else { Plane::shard_name(&name, 0).into() },
             wit_world: if game { GAME_WORLD } else { SERVICE_WORLD },
-            world: settings::world(self.config, &name, (&self.journal, &self.letters), &self.ids),
+            world: settings::world(
+                self.config,
+                &name,
+                (&self.journal, &self.letters, &self.rollbacks),
+                &self.ids,
+            ),
             clock: Clock::start(),
             metrics: self.metrics.clone(),
-            reports: faults,
+            reports: sender,
             plugin: name.clone(),
         });
         let artefacts = Artefacts::open(&self.config.data_dir, &name)?;
-        let probation = Duration::from_millis(self.config.probation_ms);
+        let terms = Terms {
+            probation: Duration::from_millis(self.config.probation_ms),
+            window: Duration::from_millis(self.config.rollback_window_ms),
+        };
         let parts = DeployerParts {
             engine: self.engine.clone(),
             crew: Arc::clone(&crew),
             artefacts,
             first: bytes,
-            probation,
+            terms,
             names: self.names.clone(),
         };
         let deployer = Deployer::start(parts).await;

@@ -17,7 +17,7 @@ use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable, Role};
 use crate::discovery::{Options, Tls};
 use crate::game::registry;
-use crate::journal::{Journal, Letters};
+use crate::journal::{Journal, Letters, RollbackStore};
 use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
 use crate::plugin::CompileLimits;
 use crate::service;
@@ -27,7 +27,7 @@ use crate::snowflake::Generator;
 pub(super) fn world(
     config: &Config,
     plugin: &str,
-    (journal, letters): (&Arc<Journal>, &Arc<Letters>),
+    (journal, letters, rollbacks): (&Arc<Journal>, &Arc<Letters>, &Arc<RollbackStore>),
     ids: &Arc<Generator>,
 ) -> World {
     let settings: BTreeMap<String, String> = config.plugin_config.get(plugin).cloned().unwrap_or_default();
@@ -38,6 +38,7 @@ pub(super) fn world(
         log_bytes: config.log_bytes,
         journal: Arc::clone(journal),
         letters: Arc::clone(letters),
+        rollbacks: Arc::clone(rollbacks),
         durability: match config.durability {
             Durable::Manifest => None,
             Durable::None => Some(Durability::None),

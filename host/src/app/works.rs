@@ -15,7 +15,7 @@ use super::{DeployError, GAME_LOGIC, StartError, natives, settings};
 use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::names::Names;
-use crate::actor::{Crew, Services, keep};
+use crate::actor::{Crew, Report, Services, keep};
 use crate::cluster::estate::Estates;
 use crate::cluster::players;
 use crate::config::Config;
@@ -24,9 +24,9 @@ use crate::files;
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, Profiles};
-use crate::journal::{self, Journal, JournalMetrics, Letters, Past, Surroundings};
+use crate::journal::{self, Journal, JournalMetrics, Letters, Past, RollbackStore, Surroundings};
 use crate::peer::Security;
-use crate::plugin::{Engine, Fault, Version};
+use crate::plugin::Engine;
 use crate::service::metrics::ServiceMetrics;
 use crate::service::{Plane, PlaneParts};
 use crate::snowflake::Generator;
@@ -42,8 +42,8 @@ const JOURNAL: journal::Bounds = journal::Bounds {
     sync_every: Duration::from_millis(10),
 };
 
-/// Deployers that have begun, and where faults of their versions are reported.
-type Watched = Vec<(Deployer, mpsc::Receiver<(Arc<Version>, Fault)>)>;
+/// Deployers that have begun, and where their actors report.
+type Watched = Vec<(Deployer, mpsc::Receiver<Report>)>;
 
 /// What a node that runs plugins has.
 pub(super) struct Works {
@@ -120,6 +120,12 @@ impl Works {
         let letters = data_dir.join("dead-letters");
         let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
         let letters = Arc::new(letters);
+        // Not before the journal is locked: what lies here may be another process's until then.
+        let kept = actor_metrics.rollback_bytes.clone();
+        let path = data_dir.join("rollback");
+        let rollbacks = RollbackStore::open(&path, config.rollback_max_bytes, kept);
+        let rollbacks = rollbacks.map_err(|source| StartError::DataDir { path, source })?;
+        let rollbacks = Arc::new(rollbacks);
         let own = wanted.iter().filter(|plugin| !plugin.is_game()).map(|plugin| &*plugin.name);
         let services = Services::new(
             &settings::services(config, own.chain([players::SERVICE]), grpc),
@@ -136,6 +142,7 @@ impl Works {
             engine,
             journal: Arc::clone(&journal),
             letters: Arc::clone(&letters),
+            rollbacks,
             ids,
             metrics: actor_metrics,
             names: Names::new(natives::own_services()),

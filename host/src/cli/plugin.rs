@@ -55,6 +55,12 @@ enum Command {
         /// On every node of the cluster that runs the plugin, or on none
         #[arg(long)]
         cluster: bool,
+        /// Only say what it would do, and whether and how one could go back
+        #[arg(long)]
+        plan: bool,
+        /// End this room if the version cannot take it over, and leave what it was in a file; repeatable
+        #[arg(long, value_name = "ROOM")]
+        set_aside: Vec<String>,
     },
     /// Go back to the version that was live before
     Rollback {
@@ -82,8 +88,9 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Command::History { name } => list::history(node()?, name, args.json).await?,
         Command::Inspect { file } => return inspect::inspect(file, args.json).await,
         Command::Pack { file, manifest, output } => pack::pack(file, manifest, output.as_deref()).await?,
-        Command::Deploy { name, file, cluster } => {
-            deploy::deploy(node()?, name, file, *cluster, args.json).await?;
+        Command::Deploy { name, file, cluster, plan, set_aside } => {
+            let what = deploy::What { cluster: *cluster, plan: *plan, set_aside: set_aside.clone() };
+            deploy::deploy(node()?, name, file, &what, args.json).await?;
         }
         Command::Rollback { name, cluster } => {
             deploy::rollback(node()?, name, *cluster, args.json).await?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::failure::{self, Failure};
+use crate::journal::Cause;
 use crate::plugin::Version;
 use crate::replay::{Case, Pair, Plugins, ReplayError, Run, Source, States, belongs};
 
@@ -163,8 +164,10 @@ fn replay_one(case: &Case, version: &Arc<Version>, told: Told, source: &Source) 
     }
     let summary = run.end();
     told.summary(&case.room, version, &summary);
-    if let (Some(about), Some(happened)) = (&source.letter, &last) {
-        told.verdict(about, happened, &summary);
+    match (&source.letter, &last) {
+        (Some(about), _) if about.cause == Cause::Unsaved => told.verdict_of_save(about, &summary),
+        (Some(about), Some(happened)) => told.verdict(about, happened, &summary),
+        _ => {}
     }
     Ok(if summary.is_sound() { SAME } else { DIFFERENT })
 }

@@ -8,6 +8,7 @@
 mod coordinator;
 mod fetch;
 mod follower;
+mod ready;
 pub mod record;
 mod table;
 

@@ -33,7 +33,13 @@ impl Operator {
 
     /// Puts an artefact live, or the node's reason not to.
     pub(super) async fn deploy(&mut self, artefact: Vec<u8>) -> Result<DeployReply, String> {
-        let request = DeployRequest { name: NAME.to_owned(), artefact, cluster: false };
+        let request = DeployRequest {
+            name: NAME.to_owned(),
+            artefact,
+            cluster: false,
+            plan: false,
+            set_aside: Vec::new(),
+        };
         let reply = self.client.deploy(request).await;
         reply.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
     }

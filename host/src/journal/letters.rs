@@ -48,6 +48,8 @@ pub enum Cause {
     Reverted,
     /// It was handled once and failed when the room was rebuilt; the room goes on without it.
     Replayed,
+    /// The guest failed when it was to write its state down; the room goes on. There is no input.
+    Unsaved,
 }
 
 /// What a letter is about.

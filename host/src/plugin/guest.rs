@@ -1,6 +1,6 @@
 //! Guest: the exports of one instance, in the world that its manifest names.
 
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, TypedFunc};
 use wasmtime::{Result, Store};
 
 use super::input::Input;
@@ -55,31 +55,59 @@ pub const GAME_WORLD: &str = "game-logic";
 /// The name of the world of services.
 pub const SERVICE_WORLD: &str = "service";
 
+/// The interface that a plugin may export besides its world, and its function.
+const DOWNGRADE: (&str, &str) = ("hotseat:plugin/downgrade@0.1.0", "save-as");
+
+/// The function of [`DOWNGRADE`].
+type SaveAs = TypedFunc<(u32,), (std::result::Result<Vec<u8>, String>,)>;
+
 /// A compiled component with its imports resolved, ready to make guests.
-pub(super) enum GuestPre {
-    Game(game::GameLogicPre<Host>),
-    Service(service::ServicePre<Host>),
+pub(super) struct GuestPre {
+    pre: InstancePre<Host>,
+    exports: Exports,
+    save_as: Option<ComponentExportIndex>,
+}
+
+/// Where the exports of its world are.
+enum Exports {
+    Game(game::GameLogicIndices),
+    Service(service::ServiceIndices),
 }
 
 impl GuestPre {
     pub(super) fn new(linker: &Linker<Host>, component: &Component, world: &str) -> Result<Self> {
         let pre: InstancePre<Host> = linker.instantiate_pre(component)?;
-        if world == SERVICE_WORLD {
-            return Ok(Self::Service(service::ServicePre::new(pre)?));
-        }
-        Ok(Self::Game(game::GameLogicPre::new(pre)?))
+        let exports = match world {
+            SERVICE_WORLD => Exports::Service(service::ServiceIndices::new(&pre)?),
+            _ => Exports::Game(game::GameLogicIndices::new(&pre)?),
+        };
+        let (interface, function) = DOWNGRADE;
+        let interface = component.get_export_index(None, interface);
+        let save_as = interface.and_then(|index| component.get_export_index(Some(&index), function));
+        Ok(Self { pre, exports, save_as })
     }
 
     pub(super) fn instantiate(&self, store: &mut Store<Host>) -> Result<Guest> {
-        match self {
-            Self::Game(pre) => pre.instantiate(store).map(Guest::Game),
-            Self::Service(pre) => pre.instantiate(store).map(Guest::Service),
-        }
+        let instance = self.pre.instantiate(&mut *store)?;
+        let world = match &self.exports {
+            Exports::Game(indices) => World::Game(indices.load(&mut *store, &instance)?),
+            Exports::Service(indices) => World::Service(indices.load(&mut *store, &instance)?),
+        };
+        let save_as = match &self.save_as {
+            Some(index) => Some(instance.get_typed_func(store, index)?),
+            None => None,
+        };
+        Ok(Guest { world, save_as })
     }
 }
 
 /// The exports of one instance.
-pub(super) enum Guest {
+pub(super) struct Guest {
+    world: World,
+    save_as: Option<SaveAs>,
+}
+
+enum World {
     Game(game::GameLogic),
     Service(service::Service),
 }
@@ -87,9 +115,9 @@ pub(super) enum Guest {
 /// The interface `lifecycle`, which all worlds export.
 macro_rules! lifecycle {
     ($guest:expr, $call:ident($($argument:expr),*)) => {
-        match $guest {
-            Guest::Game(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
-            Guest::Service(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
+        match &$guest.world {
+            World::Game(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
+            World::Service(guest) => guest.hotseat_plugin_lifecycle().$call($($argument),*),
         }
     };
 }
@@ -117,12 +145,24 @@ impl Guest {
         lifecycle!(self, call_save(store))
     }
 
+    /// The state in an older schema; an error too if the plugin does not offer that.
+    pub(super) fn save_as(
+        &self,
+        store: &mut Store<Host>,
+        schema: u32,
+    ) -> Result<std::result::Result<Vec<u8>, String>> {
+        match &self.save_as {
+            Some(save_as) => Ok(save_as.call(store, (schema,))?.0),
+            None => Ok(Err("it has no downgrade".to_owned())),
+        }
+    }
+
     /// Hands over one event. One of another world is a mistake of the host's, and ends the call as a trap does.
     #[inline]
     pub(super) fn call(&self, store: &mut Store<Host>, input: &Input<'_>) -> Result<Verdict> {
-        match self {
-            Self::Game(guest) => call_game(guest.hotseat_plugin_room(), store, input),
-            Self::Service(guest) => call_service(guest.hotseat_plugin_handler(), store, input),
+        match &self.world {
+            World::Game(guest) => call_game(guest.hotseat_plugin_room(), store, input),
+            World::Service(guest) => call_service(guest.hotseat_plugin_handler(), store, input),
         }
     }
 }

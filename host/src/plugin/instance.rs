@@ -189,18 +189,49 @@ impl Instance {
     /// # Errors
     /// A [`Fault`] if it traps, takes too long or is larger than the manifest's `snapshot_max_bytes`.
     pub fn save(&mut self) -> Result<Snapshot, Fault> {
-        let most = usize::try_from(self.version.manifest().limits.snapshot_max_bytes).unwrap_or(usize::MAX);
+        let saved = self.saving(Guest::save)?;
+        let snapshot = self.snapshot(saved.schema, saved.bytes)?;
+        self.version.know_schema(snapshot.schema);
+        Ok(snapshot)
+    }
+
+    /// Writes the room down in the layout of an older schema, for going back to a version that has it.
+    ///
+    /// # Errors
+    /// [`LoadError::Declined`] if the version does not offer that; the instance goes on. [`LoadError::Fault`] as for
+    /// [`Self::save`].
+    pub fn save_as(&mut self, schema: u32) -> Result<Snapshot, LoadError> {
+        let saved = self.saving(|guest, store| guest.save_as(store, schema))?;
+        let bytes = saved.map_err(LoadError::Declined)?;
+        Ok(self.snapshot(schema, bytes)?)
+    }
+
+    fn snapshot_max(&self) -> usize {
+        usize::try_from(self.version.manifest().limits.snapshot_max_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// A call that writes the whole state.
+    fn saving<T>(
+        &mut self,
+        call: impl FnOnce(&Guest, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let most = self.snapshot_max();
         self.begin(LIFECYCLE_MS);
         self.store.set_hostcall_fuel(most.saturating_add(COPY_MAX));
-        let result = self.guest.save(&mut self.store);
+        let result = call(&self.guest, &mut self.store);
         self.store.set_hostcall_fuel(COPY_MAX);
         let saved = self.end(result)?;
         self.store.data_mut().effects.clear();
-        if saved.bytes.len() > most {
-            let text = format!("snapshot of {} bytes, at most {most} allowed", saved.bytes.len());
+        Ok(saved)
+    }
+
+    fn snapshot(&self, schema: u32, bytes: Vec<u8>) -> Result<Snapshot, Fault> {
+        let most = self.snapshot_max();
+        if bytes.len() > most {
+            let text = format!("snapshot of {} bytes, at most {most} allowed", bytes.len());
             return Err(Fault { kind: FaultKind::Limit, text, frames: Vec::new() });
         }
-        Ok(Snapshot { schema: saved.schema, bytes: saved.bytes.into() })
+        Ok(Snapshot { schema, bytes: bytes.into() })
     }
 
     /// Hands one event to the guest at the time `env.now_ms`; what it asks for is in [`Self::effects`] then.

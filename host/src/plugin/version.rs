@@ -1,7 +1,7 @@
 //! Version: one plugin binary, checked, compiled and linked, ready to make instances.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hotseat_build::{Digest, Interface, Manifest, Method, VerifyError};
@@ -20,6 +20,8 @@ pub struct Version {
     compile: Duration,
     bytes: Arc<[u8]>,
     served: Served,
+    /// The schema of its state, once an instance has written one.
+    schema: OnceLock<u32>,
     pub(super) engine: Engine,
     pub(super) pre: GuestPre,
 }
@@ -152,7 +154,8 @@ impl Version {
         imports::link(&mut linker).map_err(VersionError::Link)?;
         let pre = GuestPre::new(&linker, component, &manifest.world).map_err(VersionError::Link)?;
         debug!(plugin = manifest.name, %digest, compile_ms = compile.as_millis(), "version ready");
-        Ok(Self { digest, manifest, compile, bytes, served, engine: engine.clone(), pre })
+        let (schema, engine) = (OnceLock::new(), engine.clone());
+        Ok(Self { digest, manifest, compile, bytes, served, schema, engine, pre })
     }
 
     /// The identity: the sha256 of the artefact.
@@ -163,6 +166,16 @@ impl Version {
     /// The label for people: the manifest's version.
     pub fn label(&self) -> String {
         self.manifest.version.to_string()
+    }
+
+    /// The schema of its state, if an instance has written one.
+    pub fn schema(&self) -> Option<u32> {
+        self.schema.get().copied()
+    }
+
+    pub(super) fn know_schema(&self, schema: u32) {
+        // The first one that was seen stands: a version has one schema.
+        let _ = self.schema.set(schema);
     }
 
     /// The manifest.

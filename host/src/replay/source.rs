@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReplayError;
 use crate::actor::Start;
-use crate::journal::{About, Found, Past, look};
+use crate::journal::{About, Cause, Found, Past, look};
 use crate::plugin::{Input, Records};
 
 /// Names of rooms that an error lists.
@@ -54,7 +54,8 @@ impl Source {
                 })?;
                 let mut case = Case::new(letter.room, past, settings)?;
                 case.failed = case.records(letter.input)?;
-                if case.failed.inputs() != 1 {
+                let wanted = usize::from(letter.about.cause != Cause::Unsaved);
+                if case.failed.inputs() != wanted {
                     return Err(ReplayError::Input(case.room, case.failed.inputs()));
                 }
                 Ok(Self { letter: Some(letter.about), cases: vec![case], notes: Vec::new(), data_dir })

@@ -4,7 +4,6 @@
 //! down: requests get UNAVAILABLE, what the journal has of it is kept, and the next deployment is another chance.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -12,7 +11,7 @@ use tracing::{error, info};
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
 use super::shard::{Ears, Exit, Shard};
-use crate::actor::{Actor, Crew, Live, Order, Sandbox, Services};
+use crate::actor::{Actor, Crew, HandOver, Live, Order, Sandbox, Services};
 use crate::journal::Past;
 use crate::plugin::{LoadError, Version};
 
@@ -114,13 +113,15 @@ async fn wait(ears: &mut Ears, why: &str, rewrite: impl Fn()) -> Option<Arc<Vers
                 Order::Stop => return None,
                 Order::Swap(version, answer) | Order::Revert(version, answer) => {
                     // It stands still anyway; what becomes of it does not hold up the others.
-                    let _ = answer.send(Ok(Duration::ZERO));
+                    let _ = answer.send(Ok(HandOver::default()));
                     return Some(version);
                 }
                 // Nothing to rehearse on: the asker is told by the answer's end being dropped.
-                Order::Snapshot(_) => {}
+                Order::Snapshot(_) | Order::Weigh(_) => {}
+                // It stands aside already.
+                Order::SetAside(answer) => drop(answer.send(Ok(()))),
                 Order::Rewrite => rewrite(),
-                Order::Checkpoint | Order::Rest | Order::Confirm => {}
+                Order::Checkpoint | Order::Rest | Order::Confirm { .. } => {}
             },
             request = ears.mailbox.recv() => match request? {
                 Request::Unary { answer, .. } => drop(answer.send(Err(refusal()))),

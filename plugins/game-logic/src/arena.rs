@@ -60,6 +60,15 @@ pub trait Rules: Sized + 'static {
         Err(format!("no migration from schema {from} to {}", Self::SCHEMA))
     }
 
+    /// Writes the state of an older version.
+    ///
+    /// # Errors
+    /// If there is no way to.
+    fn downgrade(arena: &Arena<Self>, schema: u32) -> Result<Vec<u8>, String> {
+        let _ = arena;
+        Err(format!("no downgrade from schema {} to {schema}", Self::SCHEMA))
+    }
+
     /// Sees every ping before it is answered.
     fn on_ping(id: i32) {
         let _ = id;
@@ -128,6 +137,10 @@ impl<R: Rules> Game for Arena<R> {
 
     fn migrate(_room: &Room<Self>, from: u32, bytes: &[u8]) -> Result<Self, String> {
         R::migrate(from, bytes)
+    }
+
+    fn downgrade(&self, schema: u32) -> Result<Vec<u8>, String> {
+        R::downgrade(self, schema)
     }
 
     fn join(&mut self, room: &Room<Self>, user: UserId) {

@@ -1,6 +1,6 @@
 //! Version 2: coins in quick succession are worth more.
 
-use hotseat_guest::decode;
+use hotseat_guest::{decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::arena::{Arena, Player, Rules};
@@ -41,6 +41,32 @@ impl Rules for V2 {
             V1::SCHEMA => decode::<Arena<V1>>(bytes).map(with_streaks),
             _ => Err(format!("no migration from schema {from} to {}", Self::SCHEMA)),
         }
+    }
+
+    fn downgrade(arena: &Arena<Self>, schema: u32) -> Result<Vec<u8>, String> {
+        match schema {
+            // The arena lives on: what is taken apart is a copy of it.
+            V1::SCHEMA => encode(&without_streaks(decode(&encode(arena)?)?)),
+            _ => Err(format!("no downgrade from schema {} to {schema}", Self::SCHEMA)),
+        }
+    }
+}
+
+/// A room of version 1 whose players go on where they are; that version remembers no streaks.
+fn without_streaks(arena: Arena<V2>) -> Arena<V1> {
+    let players = arena.players.into_iter().map(|(user, player)| {
+        let Player { at, heading, score, best, last_move, memory: Streak { .. } } = player;
+        (user, Player { at, heading, score, best, last_move, memory: () })
+    });
+    Arena {
+        name: arena.name,
+        enter_on_join: arena.enter_on_join,
+        tick: arena.tick,
+        coins: arena.coins,
+        players: players.collect(),
+        asked: arena.asked,
+        scores: arena.scores,
+        talk: arena.talk,
     }
 }
 

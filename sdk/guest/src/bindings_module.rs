@@ -28,6 +28,7 @@ pub mod bindings {
                 import hotseat:plugin/services@0.1.0;
                 import hotseat:plugin/config@0.1.0;
                 export hotseat:plugin/lifecycle@0.1.0;
+                export hotseat:plugin/downgrade@0.1.0;
             }
         ",
         world: "hotseat:sdk/plugin",

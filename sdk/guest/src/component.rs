@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::answer::Answer;
-use crate::bindings_module::bindings::exports::hotseat::plugin::lifecycle;
+use crate::bindings_module::bindings::exports::hotseat::plugin::{downgrade, lifecycle};
 use crate::bindings_module::game_bindings::exports::hotseat::plugin::room;
 use crate::game::{Game, LeaveReason};
 use crate::instance::{start, with};
@@ -26,6 +26,12 @@ impl<G: Game> lifecycle::Guest for Component<G> {
     fn load(state: lifecycle::Snapshot) -> Result<(), String> {
         let snapshot = Snapshot { schema: state.schema, bytes: state.bytes };
         start(|| Runtime::<G>::load(&snapshot))
+    }
+}
+
+impl<G: Game> downgrade::Guest for Component<G> {
+    fn save_as(schema: u32) -> Result<Vec<u8>, String> {
+        with(|runtime: &mut Runtime<G>| runtime.save_as(schema))
     }
 }
 

@@ -35,6 +35,18 @@ pub trait Game: Serialize + DeserializeOwned + Sized + 'static {
         Err(format!("no migration from schema {from} to {}", Self::SCHEMA))
     }
 
+    /// Writes the state in the layout of an older `schema`, as the version of that schema would: what an operator needs to
+    /// go back to that version with the present state. [`encode`](crate::encode) writes the old struct.
+    ///
+    /// A host tries it on live state before it puts a version live, and tells the operator whether there is a way back.
+    ///
+    /// # Errors
+    /// "I cannot", as the default says: then the way back is short. The host keeps what it handed over and all inputs since
+    /// for a while (`rollback_window_ms`) and gives both to the older version.
+    fn downgrade(&self, schema: u32) -> Result<Vec<u8>, String> {
+        Err(format!("no downgrade from schema {} to {schema}", Self::SCHEMA))
+    }
+
     /// The state was just read back, migrated or not; no event has been handled yet. The place to rebuild what
     /// is not serialised. Effects and spawned futures are ignored here.
     ///

@@ -11,7 +11,7 @@
 //! | in native tests | [`TestRoom`](testing::TestRoom) | [`TestShard`](testing::TestShard) |
 //!
 //! Saving, loading and handing the state over to the next version come from this crate; a version that changes the
-//! layout raises `SCHEMA` and says in `migrate` how to read the older ones.
+//! layout raises `SCHEMA` and says in `migrate` how to read the older ones, and in `downgrade`, if it can, how to write them.
 //!
 //! # A whole game
 //!
@@ -62,7 +62,7 @@
 //! # The next version
 //!
 //! ```
-//! use hotseat_guest::{Game, Room, decode};
+//! use hotseat_guest::{Game, Room, decode, encode};
 //! use serde::{Deserialize, Serialize};
 //! # #[derive(Serialize, Deserialize)]
 //! # struct Counter { sum: u32 }
@@ -89,6 +89,15 @@
 //!             _ => Err(format!("no migration from schema {from}")),
 //!         }
 //!     }
+//!
+//!     // Optional: an operator can go back to the version before at any time.
+//!     fn downgrade(&self, schema: u32) -> Result<Vec<u8>, String> {
+//!         match (schema, u32::try_from(self.sum)) {
+//!             (1, Ok(sum)) => encode(&Counter { sum }),
+//!             (1, Err(_)) => Err(format!("a sum of {} is too large for schema 1", self.sum)),
+//!             _ => Err(format!("no downgrade to schema {schema}")),
+//!         }
+//!     }
 //! }
 //!
 //! use hotseat_guest::testing::TestRoom;
@@ -96,6 +105,8 @@
 //! let before = TestRoom::<Counter>::open("home/1", b"").expect("opens");
 //! let after = before.swap::<WideCounter>().expect("migrates");
 //! assert_eq!(after.state().sum, 3);
+//! let back = after.go_back::<Counter>().expect("writes the old layout");
+//! assert_eq!(back.state().sum, 3);
 //! ```
 //!
 //! # A whole service
@@ -228,7 +239,7 @@ pub use service::Service;
 #[doc(hidden)]
 pub use service_component::ServiceComponent;
 pub use shard::Shard;
-pub use state::{Snapshot, decode};
+pub use state::{Snapshot, decode, encode};
 pub use task::{Handle, MAX_CALLS_IN_FLIGHT, MAX_TASKS, Reply};
 
 /// Exports a type that implements [`Game`] as the plugin of this crate. Use it once, at the crate's root.

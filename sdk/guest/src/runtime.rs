@@ -33,7 +33,11 @@ impl<G: Game> Runtime<G> {
     }
 
     pub(crate) fn save(&self) -> Snapshot {
-        state::encode(G::SCHEMA, &*self.state())
+        state::save(G::SCHEMA, &*self.state())
+    }
+
+    pub(crate) fn save_as(&self, schema: u32) -> Result<Vec<u8>, String> {
+        self.state().downgrade(schema)
     }
 
     pub(crate) fn state(&self) -> Ref<'_, G> {

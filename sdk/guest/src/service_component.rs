@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::answer::Answer;
-use crate::bindings_module::bindings::exports::hotseat::plugin::lifecycle;
+use crate::bindings_module::bindings::exports::hotseat::plugin::{downgrade, lifecycle};
 use crate::bindings_module::service_bindings::exports::hotseat::plugin::handler;
 use crate::failure::Failure;
 use crate::instance::{start, with};
@@ -28,6 +28,12 @@ impl<S: Service> lifecycle::Guest for ServiceComponent<S> {
     fn load(state: lifecycle::Snapshot) -> Result<(), String> {
         let snapshot = Snapshot { schema: state.schema, bytes: state.bytes };
         start(|| ShardRuntime::<S>::load(&snapshot))
+    }
+}
+
+impl<S: Service> downgrade::Guest for ServiceComponent<S> {
+    fn save_as(schema: u32) -> Result<Vec<u8>, String> {
+        with(|runtime: &mut ShardRuntime<S>| runtime.save_as(schema))
     }
 }
 

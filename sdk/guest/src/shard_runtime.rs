@@ -28,7 +28,11 @@ impl<S: Service> ShardRuntime<S> {
     }
 
     pub(crate) fn save(&self) -> Snapshot {
-        state::encode(S::SCHEMA, &self.service)
+        state::save(S::SCHEMA, &self.service)
+    }
+
+    pub(crate) fn save_as(&self, schema: u32) -> Result<Vec<u8>, String> {
+        self.service.downgrade(schema)
     }
 
     #[cfg(not(target_arch = "wasm32"))]

@@ -29,8 +29,18 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
+/// Writes a state as the SDK saves it; for [`Game::downgrade`](crate::Game::downgrade) and
+/// [`Service::downgrade`](crate::Service::downgrade), with the struct as it was in the old version.
+///
+/// # Errors
+/// If the author's own `Serialize` fails, with the type's name.
+pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, String> {
+    let name = std::any::type_name::<T>();
+    postcard::to_allocvec(state).map_err(|error| format!("a {name} cannot be serialised: {error}"))
+}
+
 /// Writes the state. Panics (and so traps) if the author's own `Serialize` fails.
-pub(crate) fn encode(schema: u32, state: &impl Serialize) -> Snapshot {
+pub(crate) fn save(schema: u32, state: &impl Serialize) -> Snapshot {
     match postcard::to_allocvec(state) {
         Ok(bytes) => Snapshot { schema, bytes },
         Err(error) => panic!("the state cannot be serialised: {error}"),

@@ -6,9 +6,9 @@ use std::time::Instant;
 use hotseat_build::Digest;
 use tokio::sync::watch;
 
-use super::{DeployError, DeployReport, Deployer, Inner, Step};
+use super::{DeployError, DeployReport, Deployer, Inner, Step, WayBack};
 use crate::actor::artefacts::{ArtefactError, EventKind};
-use crate::actor::crew::Live;
+use crate::actor::crew::{Live, Member};
 use crate::actor::names::Claim;
 use crate::blocking;
 use crate::plugin::Version;
@@ -16,12 +16,17 @@ use crate::plugin::Version;
 /// A version that has been compiled, rehearsed and kept, and has changed nothing yet.
 #[derive(Clone)]
 pub struct Prepared {
-    version: Arc<Version>,
+    pub(super) version: Arc<Version>,
     /// What was live then.
-    over: Digest,
-    rehearsed: usize,
-    /// The gRPC services it declares are taken while this is kept.
-    claim: Arc<Claim>,
+    pub(super) over: Digest,
+    pub(super) rehearsed: usize,
+    /// Whether and how it can be gone back from.
+    pub(super) way_back: WayBack,
+    /// Rooms that an operator allows to be set aside, and which of them have to be.
+    pub(super) may_stay: Vec<String>,
+    pub(super) aside: Vec<Member>,
+    /// The gRPC services it declares are taken while this is kept; none while it is only planned.
+    pub(super) claim: Option<Arc<Claim>>,
 }
 
 impl Prepared {
@@ -61,6 +66,12 @@ impl Deployer {
         self.inner.crew.live()?.fallback
     }
 
+    /// Whether every room can be given back to that version with all that it was told since.
+    pub fn keeps(&self, digest: Digest) -> bool {
+        let earlier = self.inner.crew.live().and_then(|live| live.earlier);
+        earlier.is_some_and(|earlier| earlier.digest() == digest)
+    }
+
     /// An artefact that is kept here. Blocks on the disk in a thread of its own. Cancel safe.
     ///
     /// # Errors
@@ -84,11 +95,10 @@ impl Deployer {
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             let before = *inner.step();
-            let over = inner.crew.live().ok_or(DeployError::Shutdown)?.version.digest();
-            let ready = inner.make_ready(version).await;
+            let live = inner.crew.live().ok_or(DeployError::Shutdown)?;
+            let ready = inner.make_ready(version, &live.version, Vec::new()).await;
             inner.set_step(before);
-            let (version, rehearsed, claim) = ready?;
-            Ok(Prepared { version, over, rehearsed, claim: Arc::new(claim) })
+            ready
         });
         task.await.map_err(|_| DeployError::Shutdown)?
     }
@@ -118,11 +128,11 @@ impl Deployer {
         task.await.map_err(|_| DeployError::Shutdown)?
     }
 
-    /// Goes back to the version `to` that the live one replaced and whose probation lasts: to the state that was handed
-    /// over, with everything that came since. Cancel safe, as [`Deployer::deploy`].
+    /// Goes back to the version `to` that the live one replaced: to the state that was handed over, with everything that
+    /// came since. Cancel safe, as [`Deployer::deploy`].
     ///
     /// # Errors
-    /// [`DeployError::NoPrevious`] if the live version is not on probation over `to`.
+    /// [`DeployError::NoPrevious`] if that is not kept.
     pub async fn go_back(
         &self,
         to: Digest,
@@ -132,12 +142,12 @@ impl Deployer {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
-            let Live { version, fallback } = inner.crew.live().ok_or(DeployError::Shutdown)?;
+            let Live { version, earlier, .. } = inner.crew.live().ok_or(DeployError::Shutdown)?;
             if version.digest() == to {
                 return Ok(DeployReport::unchanged(version));
             }
-            let fallback = fallback.filter(|version| version.digest() == to);
-            inner.take_back(version, fallback.ok_or(DeployError::NoPrevious)?, kind, &why).await
+            let earlier = earlier.filter(|version| version.digest() == to);
+            inner.take_back(version, earlier.ok_or(DeployError::NoPrevious)?, kind, &why).await
         });
         task.await.map_err(|_| DeployError::Shutdown)?
     }
@@ -157,24 +167,24 @@ impl Deployer {
 
 impl Inner {
     async fn flip(
-        &self,
+        self: &Arc<Self>,
         prepared: Prepared,
         kind: EventKind,
         hold: bool,
     ) -> Result<DeployReport, DeployError> {
         let _turn = self.turn.lock().await;
         let live = self.crew.live().ok_or(DeployError::Shutdown)?;
-        let Prepared { version, over, rehearsed, claim: _claim } = prepared;
+        let version = Arc::clone(&prepared.version);
         if live.version.digest() == version.digest() {
             return Ok(DeployReport::unchanged(live.version));
         }
-        if live.version.digest() != over {
+        if live.version.digest() != prepared.over {
             return Err(DeployError::Overtaken(live.version.to_string()));
         }
         let started = Instant::now();
-        let result = self.cut_over(&live, Arc::clone(&version), rehearsed, kind).await;
+        let result = self.cut_over(&live, prepared, kind).await;
         if result.is_ok() && !hold {
-            self.gather(&version).await;
+            self.gather(&version, true).await;
         }
         self.set_step(if result.is_ok() && hold { Step::Probation } else { Step::Idle });
         self.tell(&result, started);

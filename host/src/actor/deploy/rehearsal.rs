@@ -1,13 +1,18 @@
 //! Rehearsal: a version is tried on live state before anything changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tracing::warn;
+
 use super::orders::ask;
-use super::{DeployError, Inner};
-use crate::actor::Order;
+use super::{DeployError, Inner, WayBack};
+use crate::actor::crew::Member;
+use crate::actor::{Order, Replica, Sample, Start};
 use crate::blocking;
-use crate::plugin::{Instance, Snapshot, Version, VersionError};
+use crate::journal::Past;
+use crate::plugin::{Instance, Records, Snapshot, Version, VersionError};
 
 /// Rooms whose state is tried on the new version before the cut.
 const REHEARSE_MAX: usize = 16;
@@ -26,6 +31,16 @@ impl Drop for Compiling<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What a rehearsal has shown.
+pub(super) struct Rehearsed {
+    /// Rooms that went over and saved again.
+    pub(super) rooms: usize,
+    /// Whether what they became comes back to the live version.
+    pub(super) back: Result<WayBack, String>,
+    /// Rooms that do not go, and may be set aside.
+    pub(super) aside: Vec<Member>,
 }
 
 impl Inner {
@@ -52,57 +67,158 @@ impl Inner {
         Ok(Arc::new(version))
     }
 
-    /// Tries live state on the new version, or a new room where there is none.
-    pub(super) async fn rehearse(&self, version: &Arc<Version>) -> Result<usize, DeployError> {
-        let mut rooms = self.crew.members();
+    /// Tries live state on the new version, or a new room where there is none. Rooms that `may_stay` may fail.
+    pub(super) async fn rehearse(
+        &self,
+        live: &Arc<Version>,
+        version: &Arc<Version>,
+        may_stay: &[String],
+    ) -> Result<Rehearsed, DeployError> {
+        let is_named = |room: &Member| may_stay.iter().any(|name| **name == *room.name);
+        let (named, others): (Vec<_>, Vec<_>) = self.crew.members().into_iter().partition(is_named);
+        if let Some(name) = may_stay.iter().find(|name| !named.iter().any(|room| *room.name == ***name)) {
+            return Err(DeployError::Rehearsal(format!("there is no room {name} to set aside")));
+        }
         // The sample is spread over the rooms, whatever order they come in.
-        let step = rooms.len().div_ceil(REHEARSE_MAX).max(1);
-        rooms = rooms.into_iter().step_by(step).collect();
+        let step = others.len().div_ceil(REHEARSE_MAX).max(1);
+        let rooms: Vec<_> = named.into_iter().chain(others.into_iter().step_by(step)).collect();
         let mut rehearsed = 0;
+        let mut back = Ok(WayBack::State);
+        let mut aside = Vec::new();
         for room in rooms {
             let name = Arc::clone(&room.name);
-            let Some(snapshot) = ask(&room, Order::Snapshot).await else { continue };
-            let snapshot = snapshot
-                .map_err(|why| DeployError::Rehearsal(format!("room {name} cannot be saved: {why}")))?;
-            self.rehearse_loading(version, &name, snapshot).await?;
+            let Some(sample) = ask(&room, Order::Snapshot).await else { continue };
+            let there = match sample {
+                Ok(Sample::State(state)) => {
+                    let carried = self.carry(live, version, &name, state).await?;
+                    carried.map(|(there, _)| there).map_err(|why| format!("state of room {name}: {why}"))
+                }
+                Ok(Sample::Log { past, why }) => {
+                    let replayed = self.replay(version, &name, past).await?;
+                    let both =
+                        |other| format!("{why}; the new version does not come to it by its inputs: {other}");
+                    replayed.map_err(|other| format!("room {name} cannot be saved: {}", both(other)))
+                }
+                Err(why) => Err(format!("room {name} cannot be saved: {why}")),
+            };
+            let there = match there {
+                Ok(there) => there,
+                Err(why) if is_named(&room) => {
+                    warn!(plugin = self.crew.plugin(), room = %name, %version, why, "room is to be set aside");
+                    aside.push(room);
+                    continue;
+                }
+                Err(why) => return Err(DeployError::Rehearsal(why)),
+            };
+            back = self.come_back(version, live, &name, there, back).await?;
             rehearsed += 1;
         }
         if rehearsed == 0 {
-            self.rehearse_opening(version).await?;
+            let sample = Arc::clone(self.crew.sample());
+            let there = self.rehearse_opening(version).await?;
+            back = self.come_back(version, live, &sample, there, back).await?;
         }
-        Ok(rehearsed)
+        Ok(Rehearsed { rooms: rehearsed, back, aside })
     }
 
-    pub(super) async fn rehearse_loading(
+    /// What a version makes of a room's base and log: every input has to be handled again, and the state saved.
+    async fn replay(
         &self,
         version: &Arc<Version>,
         room: &Arc<str>,
-        snapshot: Snapshot,
-    ) -> Result<(), DeployError> {
-        let name = Arc::clone(room);
-        let load = self.shadow(version, room, move |shadow| {
-            shadow.load(&snapshot).map_err(|error| error.to_string())?;
-            shadow.save().map(drop).map_err(|fault| format!("cannot be saved again: {fault}"))
+        past: Past,
+    ) -> Result<Result<Snapshot, String>, DeployError> {
+        let (version, room) = (Arc::clone(version), Arc::clone(room));
+        let task = blocking::run(move || {
+            let start = Start::read(&room, &past.base, &BTreeMap::new()).ok_or("its base cannot be read")?;
+            let records = Records::from_bytes(past.inputs).map_err(|error| error.to_string())?;
+            let mut replica = Replica::begin(&start, &version).map_err(|error| error.to_string())?;
+            for (at_ms, input, ids) in records.iter().flatten() {
+                replica.deliver(at_ms, &input, ids, true).map_err(|fault| fault.to_string())?;
+            }
+            replica.save().map_err(|fault| format!("cannot be saved by it either: {fault}"))
         });
-        load.await?.map_err(|why| DeployError::Rehearsal(format!("state of room {name}: {why}")))
+        task.await.map_err(|_| DeployError::Shutdown)
     }
 
-    pub(super) async fn rehearse_opening(&self, version: &Arc<Version>) -> Result<(), DeployError> {
+    /// What is known of the way back once it was tried with one more state.
+    async fn come_back(
+        &self,
+        from: &Arc<Version>,
+        to: &Arc<Version>,
+        room: &Arc<str>,
+        state: Snapshot,
+        so_far: Result<WayBack, String>,
+    ) -> Result<Result<WayBack, String>, DeployError> {
+        let Ok(so_far) = so_far else { return Ok(so_far) };
+        Ok(match self.carry(from, to, room, state).await? {
+            Ok((_, WayBack::Downgrade)) => Ok(WayBack::Downgrade),
+            Ok(_) => Ok(so_far),
+            Err(why) => Err(format!("state of room {room}: {why}")),
+        })
+    }
+
+    /// Brings a state from one version to the other: as it is, or as the first one writes it for the second. What the
+    /// second one makes of it, and how it went; or why it does not go.
+    async fn carry(
+        &self,
+        from: &Arc<Version>,
+        to: &Arc<Version>,
+        room: &Arc<str>,
+        state: Snapshot,
+    ) -> Result<Result<(Snapshot, WayBack), String>, DeployError> {
+        let why = match self.load_and_save(to, room, state.clone()).await? {
+            Ok(there) => return Ok(Ok((there, WayBack::State))),
+            Err(why) => why,
+        };
+        if to.schema().is_none() {
+            // What it writes is not known before it has written something.
+            self.rehearse_opening(to).await?;
+        }
+        let Some(schema) = to.schema().filter(|schema| *schema != state.schema) else { return Ok(Err(why)) };
+        let write = self.shadow(from, room, move |shadow| {
+            shadow.load(&state).map_err(|error| error.to_string())?;
+            shadow.save_as(schema).map_err(|error| error.to_string())
+        });
+        match write.await? {
+            Err(not_written) => Ok(Err(format!("{why}; {not_written}"))),
+            Ok(written) => {
+                let there = self.load_and_save(to, room, written).await?;
+                Ok(there.map(|there| (there, WayBack::Downgrade)))
+            }
+        }
+    }
+
+    async fn load_and_save(
+        &self,
+        version: &Arc<Version>,
+        room: &Arc<str>,
+        state: Snapshot,
+    ) -> Result<Result<Snapshot, String>, DeployError> {
+        let load = self.shadow(version, room, move |shadow| {
+            shadow.load(&state).map_err(|error| error.to_string())?;
+            shadow.save().map_err(|fault| format!("cannot be saved again: {fault}"))
+        });
+        load.await
+    }
+
+    /// What a new room saves.
+    pub(super) async fn rehearse_opening(&self, version: &Arc<Version>) -> Result<Snapshot, DeployError> {
         let sample = Arc::clone(self.crew.sample());
         let open = self.shadow(version, self.crew.sample(), move |shadow| {
             shadow.open(&sample, &[]).map_err(|error| error.to_string())?;
-            shadow.save().map(drop).map_err(|fault| format!("cannot be saved: {fault}"))
+            shadow.save().map_err(|fault| format!("cannot be saved: {fault}"))
         });
         open.await?.map_err(|why| DeployError::Rehearsal(format!("a new room: {why}")))
     }
 
     /// Runs something on an instance that nobody else sees, on a thread that may block.
-    pub(super) async fn shadow(
+    async fn shadow<T: Send + 'static>(
         &self,
         version: &Arc<Version>,
         room: &Arc<str>,
-        run: impl FnOnce(&mut Instance) -> Result<(), String> + Send + 'static,
-    ) -> Result<Result<(), String>, DeployError> {
+        run: impl FnOnce(&mut Instance) -> Result<T, String> + Send + 'static,
+    ) -> Result<Result<T, String>, DeployError> {
         let (version, room) = (Arc::clone(version), Arc::clone(room));
         let (world, env) = (self.crew.world().clone(), self.crew.new_env());
         let task = blocking::run(move || {

@@ -1,14 +1,13 @@
 //! Start: which version a plugin comes up on.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hotseat_build::Digest;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::{DeployError, Deployer, Inner, Step};
+use super::{DeployError, Deployer, Inner, Step, Terms};
 use crate::actor::artefacts::{Artefacts, EventKind};
 use crate::actor::crew::{Crew, Live};
 use crate::actor::names::Names;
@@ -24,8 +23,8 @@ pub struct DeployerParts {
     pub artefacts: Artefacts,
     /// The file it is to start with if that one has never been live here.
     pub first: Arc<[u8]>,
-    /// How long a new version is watched.
-    pub probation: Duration,
+    /// How long a new version can be taken back.
+    pub terms: Terms,
     /// The gRPC services of the node.
     pub names: Names,
 }
@@ -40,7 +39,7 @@ impl Deployer {
     /// # Errors
     /// See [`DeployError`]: of `first`, if that is new, else [`DeployError::NoneStarts`].
     pub async fn start(parts: DeployerParts) -> Result<Self, DeployError> {
-        let DeployerParts { engine, crew, artefacts, first, probation, names } = parts;
+        let DeployerParts { engine, crew, artefacts, first, terms, names } = parts;
         names.watch(&crew);
         let given = Digest::of(&first);
         let mut candidates = Vec::new();
@@ -55,10 +54,14 @@ impl Deployer {
             engine,
             crew,
             names,
-            probation,
+            terms,
             artefacts: Mutex::new(artefacts),
             fell_back: String::new(),
             started: given,
+            cuts: AtomicU64::new(0),
+            closed: Mutex::new("the node has been started since".to_owned()),
+            way_back: Mutex::default(),
+            planned: Mutex::default(),
             step: Mutex::new(Step::Idle),
             compiling: AtomicUsize::new(0),
             queue: Arc::default(),
@@ -102,7 +105,7 @@ impl Inner {
         let _claim = self.names.claim(&version)?;
         self.rehearse_opening(&version).await?;
         self.artefacts().store(&version.digest(), version.bytes())?;
-        self.crew.set_live(Live { version: Arc::clone(&version), fallback: None });
+        self.crew.set_live(Live::settled(Arc::clone(&version)));
         Ok(version)
     }
 }

@@ -1,19 +1,23 @@
 //! Steps: a deployment, a roll-back, a probation, from beginning to end.
 
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hotseat_build::Digest;
 use tokio::sync::OwnedMutexGuard;
 use tracing::{error, info, warn};
 
-use super::orders::{Answer, ask_all};
-use super::{DeployError, DeployReport, Inner, Step};
+use super::orders::{Course, ask, ask_all};
+use super::rehearsal::Rehearsed;
+use super::{DeployError, DeployReport, Inner, Load, Prepared, Step};
 use crate::actor::Order;
 use crate::actor::artefacts::{Artefacts, Event, EventKind};
-use crate::actor::crew::Live;
-use crate::actor::names::Claim;
+use crate::actor::crew::{Live, Member};
 use crate::plugin::Version;
+
+/// How long what a plan has got ready is good for a deployment.
+const PLANNED: Duration = Duration::from_secs(60);
 
 /// How a roll-back goes on.
 pub(super) enum RolledBack {
@@ -56,6 +60,7 @@ impl Inner {
     pub(super) async fn deploy(
         self: Arc<Self>,
         bytes: Arc<[u8]>,
+        may_stay: Vec<String>,
         kind: EventKind,
         over: Option<Digest>,
         place: Option<OwnedMutexGuard<()>>,
@@ -65,17 +70,21 @@ impl Inner {
             return Ok(DeployReport::unchanged(live.version));
         }
         let started = Instant::now();
-        let version = match self.prepare(bytes).await {
-            Ok(version) => version,
-            Err(error) => {
-                let result = Err(error);
-                self.tell(&result, started);
-                return result;
-            }
+        let planned = self.take_planned(&bytes, &may_stay, &live);
+        let version = match &planned {
+            Some(planned) => Arc::clone(&planned.version),
+            None => match self.prepare(bytes).await {
+                Ok(version) => version,
+                Err(error) => {
+                    let result = Err(error);
+                    self.tell(&result, started);
+                    return result;
+                }
+            },
         };
         let task = tokio::spawn(async move {
             let _place = place;
-            self.put_live(version, kind, over, started).await
+            self.put_live(version, planned, may_stay, kind, over, started).await
         });
         task.await.map_err(|_| DeployError::Shutdown)?
     }
@@ -83,6 +92,8 @@ impl Inner {
     async fn put_live(
         self: Arc<Self>,
         version: Arc<Version>,
+        planned: Option<Prepared>,
+        may_stay: Vec<String>,
         kind: EventKind,
         over: Option<Digest>,
         started: Instant,
@@ -95,16 +106,36 @@ impl Inner {
         if over.is_some_and(|over| over != live.version.digest()) {
             return Err(DeployError::Overtaken(live.version.to_string()));
         }
-        let result = match self.make_ready(version).await {
-            // The names are claimed until the version is live.
-            Ok((version, rehearsed, _claim)) => self.cut_over(&live, version, rehearsed, kind).await,
+        let ready = match planned.filter(|planned| planned.over == live.version.digest()) {
+            Some(planned) => self.claimed(planned),
+            None if kind == EventKind::RolledBack => {
+                match self.try_ready(&version, &live.version, may_stay).await {
+                    Err(DeployError::Rehearsal(why)) => return self.give_back(live, &version, why).await,
+                    ready => ready,
+                }
+            }
+            None => self.make_ready(version, &live.version, may_stay).await,
+        };
+        self.go_live(&live, ready, kind, started).await
+    }
+
+    /// Hands over to a version that is ready, and begins its probation.
+    async fn go_live(
+        self: &Arc<Self>,
+        live: &Live,
+        ready: Result<Prepared, DeployError>,
+        kind: EventKind,
+        started: Instant,
+    ) -> Result<DeployReport, DeployError> {
+        let result = match ready {
+            Ok(ready) => self.cut_over(live, ready, kind).await,
             Err(error) => Err(error),
         };
-        let probation = result.is_ok() && !self.probation.is_zero();
+        let probation = result.is_ok() && !self.terms.probation.is_zero();
         self.set_step(if probation { Step::Probation } else { Step::Idle });
         self.tell(&result, started);
         if let Ok(report) = &result {
-            tokio::spawn(Self::confirm(Arc::downgrade(&self), self.probation, Arc::clone(&report.to)));
+            tokio::spawn(Self::confirm(Arc::downgrade(self), self.terms.probation, Arc::clone(&report.to)));
         }
         result
     }
@@ -122,53 +153,150 @@ impl Inner {
         }
     }
 
-    /// Everything between the compilation and a cut: its names claimed, rehearsed, kept. How many rooms it was tried on.
+    /// Gets a version ready and says what its deployment would do.
+    pub(super) async fn plan(
+        &self,
+        bytes: Arc<[u8]>,
+        may_stay: Vec<String>,
+    ) -> Result<DeployReport, DeployError> {
+        let version = self.prepare(bytes).await?;
+        let _turn = self.turn.lock().await;
+        let live = self.crew.live().ok_or(DeployError::Shutdown)?.version;
+        if version.digest() == live.digest() {
+            return Ok(DeployReport::unchanged(live));
+        }
+        let before = *self.step();
+        let ready = self.make_ready(version, &live, may_stay).await;
+        self.set_step(before);
+        // Nothing is taken by a plan.
+        let ready = Prepared { claim: None, ..ready? };
+        let report = DeployReport {
+            from: live,
+            to: Arc::clone(&ready.version),
+            pauses: Vec::new(),
+            rehearsed: ready.rehearsed,
+            compile: ready.version.compile_time(),
+            unchanged: false,
+            way_back: Some(ready.way_back.clone()),
+            set_aside: names(&ready.aside),
+            load: Load::default(),
+        };
+        *self.planned() = Some((ready, Instant::now()));
+        Ok(report)
+    }
+
+    /// As [`super::Deployer::set_aside`].
+    pub(super) async fn set_aside(
+        &self,
+        bytes: Arc<[u8]>,
+        rooms: Vec<String>,
+    ) -> Result<Vec<String>, DeployError> {
+        let report = self.plan(bytes, rooms).await?;
+        let _turn = self.turn.lock().await;
+        let aside = self.planned().take().map_or_else(Vec::new, |(planned, _)| planned.aside);
+        self.set_all_aside(&aside).await?;
+        Ok(report.set_aside)
+    }
+
+    async fn set_all_aside(&self, rooms: &[Member]) -> Result<(), DeployError> {
+        for room in rooms {
+            if let Some(Err(why)) = ask(room, Order::SetAside).await {
+                return Err(DeployError::Swap { room: room.name.to_string(), why });
+            }
+        }
+        Ok(())
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Option<(Prepared, Instant)>> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a plan of a moment ago has got ready, if this is it.
+    fn take_planned(&self, bytes: &[u8], may_stay: &[String], live: &Live) -> Option<Prepared> {
+        let (planned, at) = self.planned().take()?;
+        let same = planned.version.digest() == Digest::of(bytes) && planned.over == live.version.digest();
+        (same && planned.may_stay == may_stay && at.elapsed() < PLANNED).then_some(planned)
+    }
+
+    fn claimed(&self, planned: Prepared) -> Result<Prepared, DeployError> {
+        let claim = Some(Arc::new(self.names.claim(&planned.version)?));
+        Ok(Prepared { claim, ..planned })
+    }
+
+    /// Everything between the compilation and a cut: its names claimed, rehearsed over `live`, kept.
     pub(super) async fn make_ready(
         &self,
         version: Arc<Version>,
-    ) -> Result<(Arc<Version>, usize, Claim), DeployError> {
-        let claim = match self.names.claim(&version) {
-            Ok(claim) => claim,
-            Err(error) => {
-                let error = DeployError::from(error);
-                self.record(EventKind::Refused, &version, &error.to_string());
-                return Err(error);
-            }
-        };
+        live: &Arc<Version>,
+        may_stay: Vec<String>,
+    ) -> Result<Prepared, DeployError> {
+        let ready = self.try_ready(&version, live, may_stay).await;
+        if let Err(error @ (DeployError::Rehearsal(_) | DeployError::Taken(_))) = &ready {
+            self.record(EventKind::Refused, &version, &error.to_string());
+        }
+        ready
+    }
+
+    async fn try_ready(
+        &self,
+        version: &Arc<Version>,
+        live: &Arc<Version>,
+        may_stay: Vec<String>,
+    ) -> Result<Prepared, DeployError> {
+        let claim = Some(Arc::new(self.names.claim(version)?));
         self.set_step(Step::Rehearsing);
-        let rehearsed = match self.rehearse(&version).await {
-            Ok(rehearsed) => rehearsed,
-            Err(error) => {
-                self.record(EventKind::Refused, &version, &error.to_string());
-                return Err(error);
-            }
-        };
+        let Rehearsed { rooms: rehearsed, back, aside } = self.rehearse(live, version, &may_stay).await?;
         self.artefacts().store(&version.digest(), version.bytes())?;
-        Ok((version, rehearsed, claim))
+        let way_back = self.way_back(back);
+        info!(plugin = self.crew.plugin(), over = %live, %version, rehearsed, %way_back, "version ready");
+        let (version, over) = (Arc::clone(version), live.digest());
+        Ok(Prepared { version, over, rehearsed, way_back, may_stay, aside, claim })
     }
 
     /// Hands all rooms over. If one cannot, all are back where they were.
     pub(super) async fn cut_over(
-        &self,
+        self: &Arc<Self>,
         live: &Live,
-        version: Arc<Version>,
-        rehearsed: usize,
+        ready: Prepared,
         kind: EventKind,
     ) -> Result<DeployReport, DeployError> {
+        // The names are claimed until the version is live.
+        let Prepared { version, rehearsed, way_back, aside, claim: _claim, .. } = ready;
         self.set_step(Step::Swapping);
-        let fallback = Arc::clone(&live.version);
-        let rooms = self.crew.set_live(Live { version: Arc::clone(&version), fallback: Some(fallback) });
-        let answers = ask_all(rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
-        if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
-            let error = DeployError::Swap { room: room.to_string(), why: why.clone() };
+        self.set_all_aside(&aside).await?;
+        if self.terms.window.is_zero() {
+            self.note_closed("rollback_window_ms = 0");
+        }
+        let before = || Some(Arc::clone(&live.version));
+        let (fallback, earlier) = (before(), before());
+        let rooms = self.crew.set_live(Live { version: Arc::clone(&version), fallback, earlier });
+        let journal = &self.crew.world().journal;
+        let course = ask_all(journal, rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
+        if let Some((room, why)) = course.failed() {
+            let error = DeployError::Swap { room, why };
             self.revert(&version, &live.version).await;
             self.record(EventKind::Refused, &version, &error.to_string());
             return Err(error);
         }
-        let pauses = pauses(answers);
         self.record(kind, &version, "");
-        let (from, compile) = (Arc::clone(&live.version), version.compile_time());
-        Ok(DeployReport { from, to: version, pauses, rehearsed, compile, unchanged: false })
+        let cut = self.cuts.fetch_add(1, Ordering::Relaxed) + 1;
+        tokio::spawn(Self::close_way_back(Arc::downgrade(self), self.terms.window, cut));
+        let (from, compile, pauses) = (Arc::clone(&live.version), version.compile_time(), course.pauses());
+        let load = Load::of(&course);
+        let way_back = Some(way_back);
+        self.set_way_back(way_back.clone());
+        let set_aside = names(&aside);
+        Ok(DeployReport {
+            from,
+            to: version,
+            pauses,
+            rehearsed,
+            compile,
+            unchanged: false,
+            way_back,
+            set_aside,
+            load,
+        })
     }
 
     pub(super) async fn rollback(&self) -> Result<RolledBack, DeployError> {
@@ -185,6 +313,31 @@ impl Inner {
         Ok(RolledBack::Again { artefact: artefacts.load(&digest)?, over: live.version.digest() })
     }
 
+    /// The version before does not take the present state, `why`; what it handed over it still takes, if that is kept.
+    async fn give_back(
+        &self,
+        live: Live,
+        version: &Version,
+        why: String,
+    ) -> Result<DeployReport, DeployError> {
+        match live.earlier.filter(|earlier| earlier.digest() == version.digest()) {
+            Some(earlier) => {
+                info!(plugin = self.crew.plugin(), to = %earlier, why, "the state is not taken, inputs are replayed");
+                // Another plugin may have taken a name that it declares.
+                let _claim = self.names.claim(&earlier)?;
+                let why = "by an operator, with all inputs since";
+                self.take_back(live.version, earlier, EventKind::RolledBack, why).await
+            }
+            None => {
+                self.set_step(Step::Idle);
+                let error = DeployError::NoWayBack { to: version.label(), why, closed: self.why_closed() };
+                self.record(EventKind::Refused, version, &error.to_string());
+                warn!(plugin = self.crew.plugin(), %error, "version not rolled back");
+                Err(error)
+            }
+        }
+    }
+
     /// Takes every room back to what a version on probation replaced, or leaves all of them on it.
     pub(super) async fn take_back(
         &self,
@@ -193,64 +346,47 @@ impl Inner {
         kind: EventKind,
         why: &str,
     ) -> Result<DeployReport, DeployError> {
-        let answers = self.revert(&from, &to).await;
+        let course = self.revert(&from, &to).await;
         self.set_step(Step::Idle);
-        if let Some((room, Err(why))) = answers.iter().find(|(_, answer)| answer.is_err()) {
+        if let Some((room, why)) = course.failed() {
             // A room that has outgrown its log cannot go back to what it was handed. All rooms or none.
-            self.gather(&from).await;
-            return Err(DeployError::Swap { room: room.to_string(), why: why.clone() });
+            self.gather(&from, false).await;
+            return Err(DeployError::Swap { room, why });
         }
         self.record(kind, &to, why);
         info!(plugin = self.crew.plugin(), %from, %to, "version rolled back");
-        let (pauses, compile) = (pauses(answers), Duration::ZERO);
-        Ok(DeployReport { from, to, pauses, rehearsed: 0, compile, unchanged: false })
+        let (pauses, compile, load) = (course.pauses(), Duration::ZERO, Load::of(&course));
+        self.set_way_back(None);
+        let (way_back, set_aside) = (None, Vec::new());
+        Ok(DeployReport {
+            from,
+            to,
+            pauses,
+            rehearsed: 0,
+            compile,
+            unchanged: false,
+            way_back,
+            set_aside,
+            load,
+        })
     }
 
     /// Takes every room back from `bad` to `good`.
-    pub(super) async fn revert(&self, bad: &Arc<Version>, good: &Arc<Version>) -> Vec<Answer> {
+    pub(super) async fn revert(&self, bad: &Arc<Version>, good: &Arc<Version>) -> Course {
         self.set_step(Step::Reverting);
-        let rooms = self.crew.set_live(Live { version: Arc::clone(good), fallback: None });
-        let answers = ask_all(rooms, |answer| Order::Revert(Arc::clone(good), answer)).await;
-        info!(plugin = self.crew.plugin(), from = %bad, to = %good, rooms = answers.len(), "rooms taken back");
-        answers
-    }
-
-    /// Makes `version` live for good, in the rooms too that are on another one.
-    pub(super) async fn gather(&self, version: &Arc<Version>) {
-        let rooms = self.crew.set_live(Live { version: Arc::clone(version), fallback: None });
-        let answers = ask_all(rooms.clone(), |answer| Order::Swap(Arc::clone(version), answer)).await;
-        for (room, why) in answers.into_iter().filter_map(|(room, answer)| Some((room, answer.err()?))) {
-            error!(plugin = self.crew.plugin(), %room, %version, why, "room runs another version than the node");
-        }
+        let rooms = self.crew.set_live(Live::settled(Arc::clone(good)));
+        let journal = &self.crew.world().journal;
+        let course = ask_all(journal, rooms.clone(), |answer| Order::Revert(Arc::clone(good), answer)).await;
         for room in rooms {
-            // A room that has ended needs no word.
-            let _ = room.orders.send(Order::Confirm).await;
+            // One that had not gone over yet may keep what an older way back takes. One that has ended needs no word.
+            let _ = room.orders.send(Order::Confirm { keep: false }).await;
         }
-    }
-
-    /// Ends the probation of `version` when its time has come. A node that has ended by then is not kept for it.
-    async fn confirm(deployer: Weak<Self>, probation: Duration, version: Arc<Version>) {
-        tokio::time::sleep(probation).await;
-        let Some(deployer) = deployer.upgrade() else { return };
-        deployer.pass(version.digest()).await;
-    }
-
-    /// Ends the probation of `version`, if it is on probation.
-    pub(super) async fn pass(&self, version: Digest) {
-        let _turn = self.turn.lock().await;
-        let Some(Live { version: live, fallback: Some(_) }) = self.crew.live() else { return };
-        if live.digest() != version {
-            return;
-        }
-        self.gather(&live).await;
-        self.set_step(Step::Idle);
-        info!(plugin = self.crew.plugin(), version = %live, "probation passed");
+        self.note_closed("a version that went live since was taken back");
+        info!(plugin = self.crew.plugin(), from = %bad, to = %good, rooms = course.answers.len(), "rooms taken back");
+        course
     }
 }
 
-/// How long the rooms stood still, sorted.
-fn pauses(answers: Vec<Answer>) -> Vec<Duration> {
-    let mut pauses: Vec<_> = answers.into_iter().filter_map(|(_, answer)| answer.ok().flatten()).collect();
-    pauses.sort();
-    pauses
+fn names(rooms: &[Member]) -> Vec<String> {
+    rooms.iter().map(|room| room.name.to_string()).collect()
 }

@@ -39,7 +39,7 @@ impl Sandbox {
         let (args, base) = Base::decode(&past.base).ok_or(RestoreError::Base)?;
         let log = Records::from_bytes(past.inputs.clone())?;
         let instance = begin(&world, version, &room, &args, &base)?;
-        let mut sandbox = Self::new(world, room, args, instance, base, log, None);
+        let mut sandbox = Self::new(world, room, args, instance, base, log);
         sandbox.replay_all(version)?;
         if sandbox.base.settings != sandbox.world.settings {
             sandbox.adopt_settings();
@@ -113,19 +113,20 @@ impl Sandbox {
     /// beside it.
     ///
     /// # Errors
-    /// [`SwapError::Lost`].
+    /// As [`Self::snapshot`]; it is written all the same, unless the room is lost.
     pub(crate) fn rewrite(&mut self) -> Result<(), SwapError> {
         let short = self.log.bytes() <= self.base.weight() / 2;
-        if short || self.fallback.is_some() {
+        if short || self.spares_base() {
             self.write_base();
             return Ok(());
         }
         match self.settle() {
             Err(SwapError::Lost(error)) => Err(SwapError::Lost(error)),
-            Err(_) => {
+            Err(error) => {
                 // The guest cannot save; base and log say the same.
+                self.put_off();
                 self.write_base();
-                Ok(())
+                Err(error)
             }
             Ok(()) => Ok(()),
         }
@@ -136,11 +137,17 @@ impl Sandbox {
     /// # Errors
     /// As [`Self::snapshot`].
     pub(crate) fn checkpoint(&mut self) -> Result<(), SwapError> {
-        if self.fallback.is_some() {
-            // On probation the base must stay what was handed over. It is written anew, which serves the journal.
+        if self.spares_base() {
+            // It is written anew as it is, which serves the journal.
             self.write_base();
             return Ok(());
         }
-        self.settle()
+        let settled = self.settle();
+        if matches!(settled, Err(SwapError::Save(_))) {
+            // As it is: the room comes back from base and log.
+            self.put_off();
+            self.write_base();
+        }
+        settled
     }
 }

@@ -17,7 +17,7 @@ impl Sandbox {
         if !self.instance.drawn().is_empty() {
             record.push_ids(at_ms, self.instance.drawn());
         }
-        let cause = if self.fallback.is_some() { Cause::Reverted } else { Cause::Skipped };
+        let cause = if self.on_probation() { Cause::Reverted } else { Cause::Skipped };
         let inputs = || self.log.since(0).to_vec();
         self.post(cause, self.version(), fault, inputs, record.since(0).to_vec());
     }
@@ -45,6 +45,40 @@ impl Sandbox {
         self.post(Cause::Replayed, version, fault, inputs, record.since(0).to_vec());
     }
 
+    /// Posts that the running instance has failed to write its state down: what the room is, and no input.
+    pub(super) fn post_unsaved(&self, fault: &Fault) {
+        let inputs = || self.log.since(0).to_vec();
+        self.post(Cause::Unsaved, self.version(), fault, inputs, Vec::new());
+    }
+
+    /// Posts an input that has failed in a replay of more than is in memory, `kept_bytes`, without what came before it.
+    pub(super) fn post_alone(
+        &self,
+        version: &Arc<Version>,
+        fault: &Fault,
+        record: &Records,
+        kept_bytes: u64,
+    ) {
+        let about = About { omitted_bytes: kept_bytes, ..self.about(Cause::Replayed, version, fault) };
+        let (room, input) = (Arc::clone(&self.room), record.since(0).to_vec());
+        self.world.letters.post(input.len(), |_| Letter { room, about, context: None, input });
+    }
+
+    fn about(&self, cause: Cause, version: &Arc<Version>, fault: &Fault) -> About {
+        About {
+            plugin: version.manifest().name.clone(),
+            version: version.label(),
+            digest: version.digest().to_string(),
+            failed_at_ms: now_ms(),
+            cause,
+            fault: fault.kind.name().to_owned(),
+            text: fault.text.clone(),
+            frames: fault.frames.clone(),
+            settings: self.base.settings.as_ref().clone(),
+            omitted_bytes: 0,
+        }
+    }
+
     fn post(
         &self,
         cause: Cause,
@@ -55,18 +89,7 @@ impl Sandbox {
     ) {
         let weight = self.base.weight() + self.args.len() + self.log.bytes();
         self.world.letters.post(weight, |whole| {
-            let about = About {
-                plugin: version.manifest().name.clone(),
-                version: version.label(),
-                digest: version.digest().to_string(),
-                failed_at_ms: now_ms(),
-                cause,
-                fault: fault.kind.name().to_owned(),
-                text: fault.text.clone(),
-                frames: fault.frames.clone(),
-                settings: self.base.settings.as_ref().clone(),
-                omitted_bytes: 0,
-            };
+            let about = self.about(cause, version, fault);
             let context = whole.then(|| {
                 let (base, args) = (self.base.clone(), Arc::clone(&self.args));
                 Context { base: Box::new(move || base.encode(&args)), inputs: inputs() }

@@ -11,7 +11,7 @@ use crate::telemetry::log_limit::limited;
 
 /// Inputs that a rebuild may leave out because they fault in it, before it gives up. More than one happens only
 /// when an older version replays what a newer one has handled.
-const SKIPS_MAX: usize = 8;
+pub(super) const SKIPS_MAX: usize = 8;
 
 impl Sandbox {
     /// Builds a room that was at work anew on `version`, from base and log.
@@ -27,8 +27,9 @@ impl Sandbox {
         let mut skips = BTreeSet::new();
         loop {
             let mut instance = begin(&self.world, version, &self.room, &self.args, &self.base)?;
-            match replay(&mut instance, &self.log, &skips) {
+            match replay(&mut instance, &self.log, 0, &skips) {
                 Ok(()) => {
+                    finish_replay(&mut instance);
                     self.instance = instance;
                     self.drop_inputs(&skips);
                     return Ok(());
@@ -93,20 +94,29 @@ pub(super) fn begin_in(
     Ok(instance)
 }
 
-/// Runs the logged inputs but the skipped ones; an error names the input that faulted.
-fn replay(instance: &mut Instance, log: &Records, skips: &BTreeSet<usize>) -> Result<(), (usize, Fault)> {
+/// Runs the logged inputs but the skipped ones; an error names the input that faulted. Inputs are counted from `first`.
+pub(super) fn replay(
+    instance: &mut Instance,
+    log: &Records,
+    first: usize,
+    skips: &BTreeSet<usize>,
+) -> Result<(), (usize, Fault)> {
     instance.set_replaying(true);
-    for (at, record) in log.iter().enumerate() {
-        let (at_ms, input, ids) = record.expect("a log in memory reads back as it was written");
+    for (at, record) in (first..).zip(log.iter()) {
+        let (at_ms, input, ids) = record.expect("a log that was read once reads back as it was written");
         if !skips.contains(&at) {
             run(instance, at_ms, &input, Some(ids)).map_err(|fault| (at, fault))?;
         }
     }
+    Ok(())
+}
+
+/// Ends what [`replay`] has begun: from here on the instance is live.
+pub(super) fn finish_replay(instance: &mut Instance) {
     instance.effects().clear();
     // They were handed on when the calls were made, and are in the room's documents.
     instance.env().take_puts();
     instance.set_replaying(false);
-    Ok(())
 }
 
 /// One call with everything it does to the guest's world, the same when live and when replayed.

@@ -13,12 +13,22 @@ use crate::proto::admin::{DeployReply, DeployRequest, RollbackRequest};
 use super::list::told;
 use super::{inspect, json, nodes, steps};
 
-/// Checks the file here, as the node will, then sends it.
+/// What a deployment is to be.
+pub(super) struct What {
+    /// On all nodes or on none.
+    pub(super) cluster: bool,
+    /// Only tried.
+    pub(super) plan: bool,
+    /// Rooms that may end for it.
+    pub(super) set_aside: Vec<String>,
+}
+
+/// Checks the file here, as the node will, has the node say what the deployment would do, then deploys it.
 pub(super) async fn deploy(
     node: Node,
     name: &str,
     file: &Path,
-    cluster: bool,
+    what: &What,
     as_json: bool,
 ) -> anyhow::Result<()> {
     let say = |text: String| {
@@ -53,13 +63,28 @@ pub(super) async fn deploy(
         terminal::bytes(artefact.len() as u64)
     ));
     let mut asked = client.clone();
-    let request = DeployRequest { name: name.to_owned(), artefact, cluster };
+    let What { cluster, plan, set_aside } = what;
+    let (cluster, plan, set_aside) = (*cluster, *plan, set_aside.clone());
+    let request = DeployRequest { name: name.to_owned(), artefact, cluster, plan: true, set_aside };
+    let answer = asked.deploy(request.clone());
+    let planned = steps::watched(client.clone(), name, !as_json, answer).await;
+    if plan {
+        return Ok(finish(&node, "deploy", name, planned, as_json, &planned_of)?);
+    }
+    let planned = planned.map_err(|status| node.refused("deploy", &status))?.into_inner();
+    if let Some(way) = &planned.way_back {
+        say(format!("going back will be possible: {}", way.text));
+    }
+    if !planned.set_aside.is_empty() {
+        say(format!("rooms that cannot go and will be set aside: {}", planned.set_aside.join(", ")));
+    }
+    let request = DeployRequest { plan: false, ..request };
     let answer = asked.deploy(request);
     let reply = match cluster {
         true => nodes::watched(client, name, !as_json, answer).await,
         false => steps::watched(client, name, !as_json, answer).await,
     };
-    finish(&node, "deploy", name, reply, as_json)?;
+    finish(&node, "deploy", name, reply, as_json, &result)?;
     Ok(())
 }
 
@@ -73,7 +98,7 @@ pub(super) async fn rollback(node: Node, name: &str, cluster: bool, as_json: boo
         true => nodes::watched(client, name, !as_json, answer).await,
         false => steps::watched(client, name, !as_json, answer).await,
     };
-    finish(&node, "rollback", name, reply, as_json)
+    finish(&node, "rollback", name, reply, as_json, &result)
 }
 
 fn finish(
@@ -82,12 +107,13 @@ fn finish(
     name: &str,
     reply: Result<tonic::Response<DeployReply>, tonic::Status>,
     as_json: bool,
+    told: &dyn Fn(&str, &DeployReply) -> String,
 ) -> Result<(), Failure> {
     let reply = reply.map_err(|status| node.refused(what, &status))?.into_inner();
     if as_json {
         return json(&reply);
     }
-    line(&result(name, &reply));
+    line(&told(name, &reply));
     Ok(())
 }
 
@@ -107,18 +133,40 @@ fn result(name: &str, reply: &DeployReply) -> String {
     if reply.rooms > 0 {
         let [p50, p99, max] = [reply.pause_p50_us, reply.pause_p99_us, reply.pause_max_us].map(us);
         facts.push(("pause", format!("p50 {p50}, p99 {p99}, max {max}")));
+        let (all, peak) = (terminal::bytes(reply.state_bytes), terminal::bytes(reply.peak_bytes));
+        facts.push(("players", format!("waited {} at most", us(reply.players_waited_us))));
+        facts.push(("state", format!("{all} handed over, {peak} of it at a time at most")));
     }
     if reply.compile_ms > 0 {
         facts.push(("compiled in", duration(Duration::from_millis(reply.compile_ms))));
+    }
+    if !reply.set_aside.is_empty() {
+        facts.push(("set aside", reply.set_aside.join(", ")));
+    }
+    if let Some(way) = &reply.way_back {
+        facts.push(("way back", way.text.clone()));
     }
     let lines: Vec<_> = facts.iter().map(|(what, value)| format!("  {what:12} {value}")).collect();
     format!("{name} is live\n{}", lines.join("\n"))
 }
 
+fn planned_of(name: &str, reply: &DeployReply) -> String {
+    if reply.unchanged {
+        return result(name, reply);
+    }
+    let (from, to) = (told(reply.from.as_ref()), told(reply.to.as_ref()));
+    let way = reply.way_back.as_ref().map_or("", |way| &way.text);
+    let rehearsed = reply.rehearsed;
+    format!(
+        "{name} can be deployed; nothing has been changed\n  version      {from} → {to}\n  \
+         rooms        {rehearsed} rehearsed\n  way back     {way}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::admin::Version;
+    use crate::proto::admin::{Version, WayBack};
 
     #[test]
     fn a_result_reads_well() {
@@ -134,13 +182,28 @@ mod tests {
             compile_ms: 340,
             unchanged: false,
             nodes: 0,
+            way_back: None,
+            set_aside: Vec::new(),
+            players_waited_us: 2000,
+            state_bytes: 3 << 20,
+            peak_bytes: 1 << 20,
         };
         assert_eq!(
             result("game-logic", &reply),
             "game-logic is live\n  version      1.0.0 (abababababab) → 2.0.0 (abababababab)\n  \
              rooms        3 swapped, 2 rehearsed before\n  pause        p50 85 µs, p99 400 µs, max 1.2 ms\n  \
+             players      waited 2.0 ms at most\n  state        3.0 MiB handed over, 1.0 MiB of it at a time at most\n  \
              compiled in  340 ms"
         );
+        let text = "at any time: the version before reads the state as it is".to_owned();
+        reply.way_back = Some(WayBack { kind: "state".into(), text, ..WayBack::default() });
+        let told = result("game-logic", &reply);
+        assert!(
+            told.ends_with("\n  way back     at any time: the version before reads the state as it is"),
+            "{told}"
+        );
+        assert!(planned_of("game-logic", &reply).contains("nothing has been changed"));
+        reply.way_back = None;
         reply.nodes = 2;
         assert!(result("game-logic", &reply).contains("(abababababab)\n  nodes        2\n  rooms "));
         reply.unchanged = true;

@@ -36,6 +36,7 @@ impl Told {
             Cause::Skipped => "the room went on without the input",
             Cause::Reverted => "on probation: the version before took over",
             Cause::Replayed => "handled once, it failed in a rebuild; the room went on without it",
+            Cause::Unsaved => "it could not write its state down; the room went on",
         };
         line(&format!("dead letter of room {}, {}", plain(room), time(*failed_at_ms)));
         line(&format!(
@@ -153,6 +154,19 @@ impl Told {
             Ended::Fault(_) => ("other-fault", "it fails again, in another way"),
             Ended::Refused { .. } => ("refused", "it does not fail: the input is refused"),
             Ended::Done | Ended::Answered(_) => ("handled", "it does not fail: the input is handled"),
+        };
+        if self.json { object("verdict", json!({ "outcome": word })) } else { line(text) }
+    }
+
+    /// Whether a state that could not be saved cannot be saved again.
+    pub(super) fn verdict_of_save(self, about: &About, summary: &Summary) {
+        let (word, text) = match &summary.state {
+            _ if summary.left > 0 => ("not-reached", "the state was not reached"),
+            Err(fault) if (fault.kind.name(), &fault.text) == (&*about.fault, &about.text) => {
+                ("same-fault", "it fails again, in the same way")
+            }
+            Err(_) => ("other-fault", "it fails again, in another way"),
+            Ok(_) => ("handled", "it does not fail: the state can be saved"),
         };
         if self.json { object("verdict", json!({ "outcome": word })) } else { line(text) }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::fetch::fetch;
+use super::ready::Ready;
 use super::record::{Next, NodeStep, Record, Release, Status, shortened};
 use super::table::Table;
 use super::{Inner, Standing};
@@ -50,17 +51,6 @@ pub(super) struct Follower {
     probation: Option<(u64, Instant)>,
     /// The rollout whose coordinator is not there, since when.
     missed: Option<(u64, Instant)>,
-}
-
-/// How a node that is ready cuts over.
-#[derive(Clone)]
-enum Ready {
-    /// To a version that it has got ready.
-    Next(Prepared),
-    /// To what it replaced, by undoing that.
-    Back,
-    /// It runs it.
-    Same,
 }
 
 impl Follower {
@@ -239,7 +229,7 @@ impl Follower {
                 // It was live here until it failed, a moment ago: the others are to hear of that first.
                 return Ok(());
             }
-            Ready::Next(prepared?)
+            Ready::of(prepared, back && self.inner.deployer.keeps(wanted.digest))?
         };
         self.say(record.rollout, NodeStep::Swapping, "");
         self.cut_over(record, wanted, ready).await.map_err(|error| error.to_string())?;
@@ -279,7 +269,9 @@ impl Follower {
         } else if undo {
             Ok(Ready::Back)
         } else {
-            self.prepare(next.rollout, &next.release).await.map(Ready::Next)
+            let prepared = self.prepare(next.rollout, &next.release).await;
+            let back = next.kind == EventKind::RolledBack;
+            Ready::of(prepared, back && self.inner.deployer.keeps(next.release.digest))
         };
         match ready {
             Ok(ready) => {

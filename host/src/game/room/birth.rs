@@ -38,7 +38,7 @@ pub(in crate::game) struct Birth {
 /// Opens the room and runs it to its end.
 pub(in crate::game) async fn run(registry: Arc<Registry>, birth: Birth) {
     let Birth { name, args, live, past, mut mailbox, orders, errands, begin, opened } = birth;
-    let Live { version, fallback } = live;
+    let Live { version, fallback, .. } = live;
     if let (Some(past), Some(begin)) = (&past, begin) {
         let Some(room) = receive(registry, &name, &version, past, begin, &opened).await else { return };
         let (room, answers) = room;

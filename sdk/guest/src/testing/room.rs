@@ -86,6 +86,22 @@ impl<G: Game> TestRoom<G> {
         }
     }
 
+    /// Hands the room back to an older version, as the host does when an operator goes back: in the older layout, if
+    /// [`Game::downgrade`] writes it.
+    ///
+    /// # Errors
+    /// If the state is not written for the other version, or that one does not take it: the room stays as it was.
+    pub fn go_back<N: Game>(self) -> Result<TestRoom<N>, Stays<G>> {
+        let written = enter(&self.host, || self.runtime.save_as(N::SCHEMA));
+        self.host.borrow_mut().drop_queued();
+        let snapshot = written.map(|bytes| Snapshot { schema: N::SCHEMA, bytes });
+        let next = snapshot.and_then(|snapshot| TestRoom::load_on(Rc::clone(&self.host), &snapshot));
+        match next {
+            Ok(next) => Ok(TestRoom { tick_ms: self.tick_ms, ..next }),
+            Err(error) => Err(Stays { room: self, error }),
+        }
+    }
+
     /// The whole state, as the host would save it.
     pub fn save(&self) -> Snapshot {
         let snapshot = enter(&self.host, || self.runtime.save());

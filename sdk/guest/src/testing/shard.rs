@@ -63,6 +63,17 @@ impl<S: Service> TestShard<S> {
         TestShard::load_on(Rc::clone(&self.host), &self.save())
     }
 
+    /// Hands the shard back to an older version, as the host does when an operator goes back: in the older layout, if
+    /// [`Service::downgrade`] writes it.
+    ///
+    /// # Errors
+    /// If the state is not written for the other version, or that one does not take it.
+    pub fn go_back<N: Service>(self) -> Result<TestShard<N>, String> {
+        let bytes = enter(&self.host, || self.runtime.save_as(N::SCHEMA))?;
+        self.host.borrow_mut().drop_queued();
+        TestShard::load_on(Rc::clone(&self.host), &Snapshot { schema: N::SCHEMA, bytes })
+    }
+
     /// The whole state, as the host would save it.
     pub fn save(&self) -> Snapshot {
         let snapshot = enter(&self.host, || self.runtime.save());
