@@ -28,7 +28,7 @@ pub use crew::{Crew, CrewParts, EnlistError, Live};
 pub use keeping::keep;
 pub(crate) use order::{HandOver, Order, Sample};
 pub use report::Report;
-pub(crate) use sandbox::{Outcome, Sandbox, SwapError};
+pub(crate) use sandbox::{Outcome, RestoreError, Sandbox, SwapError};
 pub use sandbox::{Replica, Start, World};
 pub use services::{Address, ServiceError, Services};
 pub(crate) use services::{IN_FLIGHT_MAX, Raw, Reply, Request};

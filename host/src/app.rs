@@ -298,7 +298,6 @@ impl App {
         let info = membership::info(&config, &membership.node, now_ms(), (listen, advertised, admin.1));
         let place = membership.place(info.clone(), players);
         if membership.is_shared() {
-            membership.take_name(&info).await?;
             let plugins = deployers.keys().filter(|name| *name != GAME_LOGIC).cloned();
             let services = membership::role_services(&config).into_iter().chain(plugins).collect();
             let telling = Telling {
@@ -306,8 +305,10 @@ impl App {
                 sessions: sessions.clone(),
                 registry: registry.clone(),
                 deployers: deployers.clone(),
+                dormant: works.as_ref().map(|works| works.dormant.clone()).unwrap_or_default(),
                 standing: rollouts.get(GAME_LOGIC).map(Rollout::standing),
             };
+            membership.take_name(&telling.first()).await?;
             servers.push(membership.stand(telling, services, stop.clone()));
             if agent.is_some() || streams.is_some() {
                 let router = membership.router(registry.as_ref().map(|_| rooms_link));
@@ -319,8 +320,7 @@ impl App {
             if let Some(registry) = &works.registry {
                 servers.push(tokio::spawn(Arc::clone(registry).serve(rooms_asks)));
                 if let Some(rollout) = rollouts.get(GAME_LOGIC) {
-                    let left = std::mem::take(&mut works.homes_left);
-                    let steward = membership.steward(&config, registry, left, rollout.standing());
+                    let steward = membership.steward(&config, registry, &works.dormant, rollout.standing());
                     servers.push(tokio::spawn(steward.run(stop.clone())));
                 }
             }

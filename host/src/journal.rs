@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod disk;
+mod dormant;
 mod head;
 mod letters;
 mod look;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use disk::{Disk, RealDisk};
+pub use dormant::Dormant;
 pub use letters::{About, Cause, Context, Counters, Letter, Letters};
 pub use look::{DeadLetter, Found, LookError, look};
 pub use metrics::JournalMetrics;
@@ -199,6 +201,9 @@ impl Journal {
         }
         let shared = Arc::new(Shared::new(bounds, usage, found.next)?);
         let rooms = std::mem::take(&mut found.rooms);
+        let owned = rooms.iter().filter(|(_, room)| room.past.generation > 0);
+        let owned = owned.map(|(name, room)| (Arc::from(name.as_str()), room.past.generation));
+        shared.lock().generations.extend(owned);
         let pasts = rooms.into_iter().map(|(name, room)| (name, room.past)).collect();
         let writer = Writer::new(Arc::clone(&shared), segments, &found, (part, metrics));
         let (periods, thread) = (Mutex::default(), Mutex::default());
@@ -230,6 +235,25 @@ impl Journal {
         position
     }
 
+    /// The position behind all that has been appended.
+    pub fn position(&self) -> u64 {
+        self.shared.lock().appended
+    }
+
+    /// The room is of this generation from its next base on, unless it is of a later one.
+    pub fn raise(&self, room: &Arc<str>, generation: u64) {
+        if generation > 0 {
+            let mut state = self.shared.lock();
+            let known = state.generations.entry(Arc::clone(room)).or_default();
+            *known = generation.max(*known);
+        }
+    }
+
+    /// The generation of a room, see [`Past::generation`].
+    pub fn generation(&self, room: &str) -> u64 {
+        self.shared.lock().generations.get(room).copied().unwrap_or(0)
+    }
+
     /// Appends inputs of a room, in order. The position behind them.
     pub fn inputs(&self, room: &Arc<str>, records: &[u8]) -> u64 {
         let mut state = self.shared.lock();
@@ -250,6 +274,7 @@ impl Journal {
     pub fn forget(&self, room: &Arc<str>) {
         let mut state = self.shared.lock();
         let idle = state.queue.is_empty();
+        state.generations.remove(room);
         if state.usage.ended(room) {
             state.append(&self.shared, Kind::Ended, room, &[]);
         }

@@ -133,6 +133,15 @@ impl Cluster {
         node.ended();
     }
 
+    /// These nodes are sent a signal that ends them, all at once, and end.
+    pub(crate) fn end_all(&mut self, names: &[&str], signal: &str) {
+        let mut nodes: Vec<_> = names.iter().map(|name| self.nodes.remove(*name).unwrap()).collect();
+        nodes.iter().for_each(|node| node.signal(signal));
+        for node in &mut nodes {
+            node.ended();
+        }
+    }
+
     /// Waits until each of these hosts has the home rooms that are to be its own, and nobody else has any.
     pub(crate) async fn settled(&self, hosts: &[&str]) {
         settled(&self.etcd, "/test", hosts).await;

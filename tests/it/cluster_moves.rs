@@ -103,14 +103,14 @@ async fn a_game_sends_its_players_to_another_host_and_back() {
 }
 
 /// What a game's room and a player's document say: ledger's counts.
-async fn show(client: &mut Client) -> (u32, u32) {
+pub(crate) async fn show(client: &mut Client) -> (u32, u32) {
     client.send(SHOW, &[]).await.unwrap();
     let payload = client.wait_for(SHOWN).await.unwrap();
     let mut reader = Reader::new(&payload);
     (reader.u32().unwrap(), reader.u32().unwrap())
 }
 
-async fn save(client: &mut Client) -> u32 {
+pub(crate) async fn save(client: &mut Client) -> u32 {
     client.send(SAVE, &[]).await.unwrap();
     Reader::new(&client.wait_for(SAVED).await.unwrap()).u32().unwrap()
 }

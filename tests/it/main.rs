@@ -47,6 +47,7 @@ mod replay;
 
 // The cluster, and what else comes over its door.
 mod cluster;
+mod cluster_deaths;
 mod cluster_edges;
 mod cluster_faults;
 mod cluster_link;

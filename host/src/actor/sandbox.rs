@@ -18,6 +18,7 @@ use std::sync::Arc;
 use hotseat_build::Durability;
 
 use self::base::{Base, Begin};
+pub(crate) use self::keep::RestoreError;
 use self::rebuild::{begin, run};
 pub use self::replica::{Replica, Start};
 use self::way_back::WayBack;

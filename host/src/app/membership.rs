@@ -1,10 +1,10 @@
 //! Membership: what makes a node one of a cluster, or keeps it by itself.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+mod telling;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(super) use self::telling::{Telling, info};
 use super::{StartError, settings};
-use crate::actor::deploy::Deployer;
 use crate::admin::Place;
-use crate::cluster::LINK_VERSION;
 use crate::cluster::estate::Estates;
 use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
 use crate::cluster::metrics::ClusterMetrics;
@@ -32,7 +31,7 @@ use crate::discovery::backends::{Backends, BackendsError};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Registration, Written};
 use crate::game::Homes;
 use crate::game::registry::Registry;
-use crate::journal::Past;
+use crate::journal::Dormant;
 use crate::link::Link;
 use crate::peer::{Dialer, Security};
 use crate::proto::cluster::rooms_server::RoomsServer;
@@ -64,16 +63,6 @@ pub(super) struct Membership {
     pub(super) draining: watch::Sender<bool>,
     /// How long a lease lives.
     ttl: Duration,
-}
-
-/// What a node tells about itself.
-pub(super) struct Telling {
-    pub(super) info: NodeInfo,
-    pub(super) sessions: Option<Arc<AtomicU64>>,
-    pub(super) registry: Option<Arc<Registry>>,
-    pub(super) deployers: BTreeMap<String, Deployer>,
-    /// How the node stands towards the cluster's version of the game, if it runs one.
-    pub(super) standing: Option<watch::Receiver<Standing>>,
 }
 
 impl Membership {
@@ -142,7 +131,7 @@ impl Membership {
         self.homes.are_shared()
     }
 
-    /// Takes this node's name, so that no other one has it.
+    /// Takes this node's name, so that no other one has it. From then on others know of which rooms it has a state.
     pub(super) async fn take_name(&self, info: &NodeInfo) -> Result<(), StartError> {
         let key = format!("{NODES}{}", self.node);
         let deadline = Instant::now() + self.ttl + TAKEN_GRACE;
@@ -175,7 +164,7 @@ impl Membership {
         services: Vec<String>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
-        let place = self.discovery.register(&format!("{NODES}{}", self.node), telling.info.write());
+        let place = self.discovery.register(&format!("{NODES}{}", self.node), telling.first().write());
         let key = |service: &String| format!("backends/{service}/{}", self.node);
         let addr = telling.info.grpc.clone();
         let backends: Vec<Registration> = services
@@ -185,7 +174,7 @@ impl Membership {
         let mut draining = self.draining.subscribe();
         tokio::spawn(async move {
             let _backends = backends;
-            let mut told = telling.info.clone();
+            let mut told = telling.first();
             loop {
                 let now = telling.now(*draining.borrow_and_update());
                 if now != told {
@@ -247,7 +236,9 @@ impl Membership {
     /// Where rooms of other hosts arrive.
     pub(super) fn rooms(&self, registry: Arc<Registry>) -> RoomsServer<Receiver> {
         let (discovery, metrics) = (self.discovery.clone(), self.metrics.clone());
-        RoomsServer::new(Receiver { registry, discovery, metrics }).max_decoding_message_size(MESSAGE_MAX)
+        let draining = self.draining.subscribe();
+        let receiver = Receiver { registry, discovery, metrics, draining };
+        RoomsServer::new(receiver).max_decoding_message_size(MESSAGE_MAX)
     }
 
     /// The way from this node's agent to all hosts; `local` leads to its own rooms.
@@ -267,7 +258,7 @@ impl Membership {
         &self,
         config: &Config,
         registry: &Arc<Registry>,
-        pasts: BTreeMap<String, Past>,
+        dormant: &Dormant,
         standing: watch::Receiver<Standing>,
     ) -> Steward {
         let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
@@ -276,8 +267,11 @@ impl Membership {
             discovery: self.discovery.clone(),
             placement: self.placement.clone(),
             registry: Arc::clone(registry),
-            pasts,
+            dormant: dormant.clone(),
             estates: config.shared_dir.as_ref().map(|dir| Estates::new(dir, &self.node)),
+            overtaken: HashMap::new(),
+            left_to_others: HashMap::new(),
+            ending: BTreeSet::new(),
             refusing: HashMap::new(),
             heir_from: None,
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
@@ -312,52 +306,6 @@ impl Membership {
                 warn!("agents have not ended their links in time: they will find them ended");
             }
         }
-    }
-}
-
-impl Telling {
-    /// Completes when the node stands otherwise than before. Cancel safe.
-    async fn stands(&mut self) {
-        let changed = match &mut self.standing {
-            Some(standing) => standing.changed().await.is_ok(),
-            None => false,
-        };
-        if !changed {
-            std::future::pending().await
-        }
-    }
-
-    fn now(&self, draining: bool) -> NodeInfo {
-        NodeInfo {
-            draining,
-            behind: self.standing.as_ref().is_some_and(|standing| standing.borrow().behind),
-            ..self.info.at_present(self.sessions.as_deref(), self.registry.as_deref(), &self.deployers)
-        }
-    }
-}
-
-/// What this node is, before it has done anything.
-pub(super) fn info(
-    config: &Config,
-    node: &str,
-    started_ms: u64,
-    (listen, grpc, admin): (Option<SocketAddr>, String, SocketAddr),
-) -> NodeInfo {
-    NodeInfo {
-        id: node.to_owned(),
-        roles: config.roles.iter().map(ToString::to_string).collect(),
-        grpc,
-        admin: admin.to_string(),
-        listen: listen.map(|listen| listen.to_string()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        link: LINK_VERSION,
-        started_ms,
-        draining: false,
-        behind: config.etcd_host.is_some() && config.roles.contains(&Role::Game),
-        sessions: 0,
-        rooms: 0,
-        players: 0,
-        plugins: BTreeMap::new(),
     }
 }
 

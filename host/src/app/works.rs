@@ -16,7 +16,7 @@ use crate::actor::deploy::Deployer;
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::names::Names;
 use crate::actor::{Crew, Report, Services, keep};
-use crate::cluster::estate::Estates;
+use crate::cluster::estate;
 use crate::cluster::players;
 use crate::config::Config;
 use crate::discovery::backends::Backends;
@@ -24,7 +24,7 @@ use crate::files;
 use crate::game::metrics::GameMetrics;
 use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, Profiles};
-use crate::journal::{self, Journal, JournalMetrics, Letters, Past, RollbackStore, Surroundings};
+use crate::journal::{self, Dormant, Journal, JournalMetrics, Letters, Past, RollbackStore, Surroundings};
 use crate::peer::Security;
 use crate::plugin::Engine;
 use crate::service::metrics::ServiceMetrics;
@@ -52,8 +52,9 @@ pub(super) struct Works {
     pub(super) deployers: BTreeMap<String, Deployer>,
     /// Plugins none of whose versions can be started, and why.
     pub(super) not_started: BTreeMap<String, String>,
-    /// Home rooms of a cluster that an earlier process of this node left; they are taken up where they are claimed.
-    pub(super) homes_left: BTreeMap<String, Past>,
+    /// Home rooms of a cluster that an earlier process of this node left, which are taken up where they are claimed, and
+    /// shards of plugins that do not run here.
+    pub(super) dormant: Dormant,
     journal: Arc<Journal>,
     letters: Arc<Letters>,
     watched: Watched,
@@ -111,11 +112,10 @@ impl Works {
         // The journal is this process's alone by now, and so is what is beside it.
         files::remove_partials(&data_dir);
         files::remove_partials(&state_dir);
-        for room in Estates::taken_from(&state_dir) {
-            if pasts.remove(&room).is_some() {
-                info!(room, "room went on at another host, what this one had of it is dropped");
-                journal.forget(&room.into());
-            }
+        for room in estate::superseded(&state_dir, &pasts) {
+            pasts.remove(&room);
+            info!(room, "room went on at another host, what this one had of it is dropped");
+            journal.forget(&room.into());
         }
         let letters = data_dir.join("dead-letters");
         let letters = Letters::open(&letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
@@ -193,7 +193,7 @@ impl Works {
             }
             None => None,
         };
-        let strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
+        let mut strangers: BTreeMap<_, _> = pasts.into_values().flatten().collect();
         if !strangers.is_empty() {
             let shards: Vec<_> = strangers.keys().map(String::as_str).collect();
             warn!(
@@ -201,8 +201,9 @@ impl Works {
                 "the journal keeps rooms or shards of plugins that do not run here"
             );
         }
-        let plane = Arc::new(plane);
-        Ok(Self { registry, plane, deployers, not_started, homes_left, journal, letters, watched })
+        strangers.extend(homes_left);
+        let (plane, dormant) = (Arc::new(plane), Dormant::new(strangers));
+        Ok(Self { registry, plane, deployers, not_started, dormant, journal, letters, watched })
     }
 
     /// Begins what runs as long as the node. Not before nothing can fail any more: a task of its own would outlive the

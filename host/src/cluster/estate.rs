@@ -1,15 +1,19 @@
-//! Estate: what dead hosts have left on storage that all hosts share.
+//! Estate: what other hosts have left on storage that all hosts share.
 //!
 //! Below `shared_dir` each node has a directory of its own name, with its journal and its profiles. Who claims a home
-//! room of a host that is gone finds the room's state there, and leaves a mark, so that neither that host, should it come
-//! back, nor anybody else takes up the same state again.
+//! room that nobody has finds the room's state there: of several states the one of the highest generation. Once that is
+//! on the new owner's disk, a mark in the directory says which generation it is superseded by, so that what is older is
+//! taken up neither by that host, should it come back, nor by anybody else. A mark needs no end: when the room comes
+//! back to that host, it is of a later generation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::io::ErrorKind;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::game::registry::Document;
 use crate::game::{Homes, Profiles};
@@ -23,17 +27,29 @@ const TAKEN: &str = "taken";
 pub struct Estates {
     dir: PathBuf,
     own: String,
-    /// What dead hosts left, by host; read once.
-    read: HashMap<String, BTreeMap<String, Past>>,
+    /// What other hosts left, by host.
+    read: HashMap<String, Read>,
 }
+
+/// A journal as it was read; of no use once its files have changed.
+#[derive(Debug, Default)]
+struct Read {
+    files: Files,
+    pasts: BTreeMap<String, Past>,
+}
+
+/// The files of a journal: name, number, length, and the last change in seconds and nanoseconds.
+type Files = Vec<(OsString, [u64; 2], [i64; 2])>;
 
 /// What was found for the rooms that were asked for.
 #[derive(Debug, Default)]
 pub struct Estate {
-    /// The rooms' states.
+    /// The rooms' states, where they are later than what the host itself has.
     pub rooms: BTreeMap<String, Past>,
     /// Documents of their users.
     pub documents: Vec<Document>,
+    /// Generations by which the host's own states are superseded.
+    pub marks: BTreeMap<String, u64>,
 }
 
 impl Estates {
@@ -42,47 +58,34 @@ impl Estates {
         Self { dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new() }
     }
 
-    /// Rooms of a directory that others have taken up since its host wrote it. The marks are wiped: the host is back, and
-    /// what it writes from now on is new.
-    pub fn taken_from(dir: &Path) -> BTreeSet<String> {
-        let taken = marked(dir);
-        if taken.is_empty() {
-            return taken;
-        }
-        let marks = dir.join(TAKEN);
-        if let Err(error) = fs::remove_dir_all(&marks) {
-            warn!(dir = %marks.display(), %error, "marks of rooms taken up cannot be wiped");
-        }
-        taken
-    }
-
-    /// What hosts that are not among `live` have left of these home rooms. Blocks: reads their journals.
-    pub fn find(&mut self, live: &BTreeSet<String>, homes: &Homes, rooms: &BTreeSet<u32>) -> Estate {
+    /// What hosts that are not among `live` have left of these home rooms, where it is later than the generation that is
+    /// given with each; none: the host itself has nothing. Blocks: reads their journals.
+    pub fn find(
+        &mut self,
+        live: &BTreeSet<String>,
+        homes: &Homes,
+        rooms: &BTreeMap<u32, Option<u64>>,
+    ) -> Estate {
         self.read.retain(|node, _| !live.contains(node));
-        let mut found = Estate::default();
+        let mut found = Estate { marks: self.own_marks(), ..Estate::default() };
         for node in self.dead(live) {
             let dir = self.dir.join(&node);
-            let left = self.read.entry(node.clone()).or_insert_with(|| read(&dir));
-            let taken = marked(&dir);
+            let left = &self.read_anew(&node).pasts;
+            let marks = marked(&dir);
             let mut count = 0;
-            for home in rooms {
+            for (home, own) in rooms {
                 let name = Homes::name(*home);
-                if taken.contains(&name) {
-                    left.remove(&name);
-                    continue;
-                }
-                // The mark comes first: a state that is taken up twice is worse than one that is not.
-                if let Some(past) = left.remove(&name)
-                    && mark(&dir, &name, &self.own)
-                {
+                let Some(past) = left.get(&name) else { continue };
+                let known = found.rooms.get(&name).map(|past| past.generation).or(*own);
+                if !is_superseded(&marks, &name, past) && known.is_none_or(|known| known < past.generation) {
                     count += 1;
-                    found.rooms.insert(name, past);
+                    found.rooms.insert(name, past.clone());
                 }
             }
             if count > 0 {
-                info!(host = node, rooms = count, "home rooms of a dead host go on here");
+                info!(host = node, rooms = count, "home rooms of a host that is gone go on here");
             }
-            let of = |user| rooms.contains(&homes.of(user));
+            let of = |user| rooms.contains_key(&homes.of(user));
             match Profiles::left_in(&dir, of) {
                 Ok(documents) => {
                     found.documents.extend(documents.into_iter().map(|(user, version, bytes)| Document {
@@ -91,10 +94,41 @@ impl Estates {
                         bytes,
                     }))
                 }
-                Err(error) => warn!(host = node, %error, "profiles of a dead host cannot be read"),
+                Err(error) => warn!(host = node, %error, "profiles of a host that is gone cannot be read"),
             }
         }
         found
+    }
+
+    /// This host has these rooms on its disk, each of that generation: what was read of them elsewhere is taken up by
+    /// nobody any more. Blocks.
+    pub fn supersede(&mut self, rooms: &BTreeMap<u32, u64>) {
+        for (node, read) in &mut self.read {
+            let dir = self.dir.join(node);
+            for (home, generation) in rooms {
+                let name = Homes::name(*home);
+                if read.pasts.get(&name).is_some_and(|past| past.generation < *generation) {
+                    mark(&dir, &name, *generation, &self.own);
+                    read.pasts.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// Generations by which other hosts have superseded what is in this host's own directory, by room.
+    pub fn own_marks(&self) -> BTreeMap<String, u64> {
+        marked(&self.dir.join(&self.own))
+    }
+
+    /// What a host's journal holds now: a host that has been back since it was read has written more.
+    fn read_anew(&mut self, node: &str) -> &Read {
+        let journal = self.dir.join(node).join("journal");
+        let read = self.read.entry(node.to_owned()).or_default();
+        let files = files(&journal).unwrap_or_default();
+        if read.files != files {
+            *read = Read { files, pasts: pasts(&journal) };
+        }
+        read
     }
 
     /// Hosts that have a directory and are not there.
@@ -111,9 +145,33 @@ impl Estates {
     }
 }
 
-/// What a dead host's journal holds.
-fn read(dir: &Path) -> BTreeMap<String, Past> {
-    match journal::look(&dir.join("journal")) {
+/// Rooms among those of a directory's journal that have gone on at other hosts since they were written.
+pub fn superseded(dir: &Path, pasts: &BTreeMap<String, Past>) -> Vec<String> {
+    let marks = marked(dir);
+    let superseded = pasts.iter().filter(|(room, past)| is_superseded(&marks, room, past));
+    superseded.map(|(room, _)| room.clone()).collect()
+}
+
+fn is_superseded(marks: &BTreeMap<String, u64>, room: &str, past: &Past) -> bool {
+    marks.get(room).is_some_and(|generation| past.generation < *generation)
+}
+
+/// The files of a journal. They are opened, since network file systems look at the server then.
+fn files(journal: &Path) -> io::Result<Files> {
+    let mut files = Files::new();
+    for entry in fs::read_dir(journal)? {
+        let entry = entry?;
+        let about = File::open(entry.path())?.metadata()?;
+        let changed = [about.mtime(), about.mtime_nsec()];
+        files.push((entry.file_name(), [about.ino(), about.len()], changed));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What a host's journal holds.
+fn pasts(journal: &Path) -> BTreeMap<String, Past> {
+    match journal::look(journal) {
         Ok(Found::Rooms { pasts, torn, .. }) => {
             if let Some((path, offset)) = torn {
                 warn!(file = %path.display(), offset, "journal of a dead host ends within a record; what stands before it counts");
@@ -124,62 +182,45 @@ fn read(dir: &Path) -> BTreeMap<String, Past> {
         Ok(Found::Letter(_)) | Err(LookError::Empty(_)) => BTreeMap::new(),
         Err(LookError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => {
-            warn!(dir = %dir.display(), %error, "journal of a dead host cannot be read");
+            warn!(dir = %journal.display(), %error, "journal of a dead host cannot be read");
             BTreeMap::new()
         }
     }
 }
 
-fn marked(dir: &Path) -> BTreeSet<String> {
-    let Ok(entries) = fs::read_dir(dir.join(TAKEN)) else { return BTreeSet::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.map(|name| name.replacen('_', "/", 1)).collect()
+/// The marks of a directory: a room, and the generation by which what is there is superseded.
+fn marked(dir: &Path) -> BTreeMap<String, u64> {
+    let Ok(entries) = fs::read_dir(dir.join(TAKEN)) else { return BTreeMap::new() };
+    let mark = |entry: fs::DirEntry| {
+        let room = entry.file_name().into_string().ok()?.replacen('_', "/", 1);
+        let text = fs::read_to_string(entry.path()).ok()?;
+        // Marks of earlier versions name a host alone, and states had no generation then.
+        let generation = text.split(' ').next()?.parse().unwrap_or(1);
+        Some((room, generation))
+    };
+    entries.flatten().filter_map(mark).collect()
 }
 
-/// Marks a room as taken up; false if somebody else was faster, or nothing can be written.
-fn mark(dir: &Path, room: &str, by: &str) -> bool {
+/// Marks a room: what the directory holds of it is superseded by `generation`, which `by` has.
+fn mark(dir: &Path, room: &str, generation: u64, by: &str) {
     let marks = dir.join(TAKEN);
     let path = marks.join(room.replacen('/', "_", 1));
+    let partial = dir.join(format!("{TAKEN}.partial"));
     let write = || {
         fs::create_dir_all(&marks)?;
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
-        std::io::Write::write_all(&mut file, by.as_bytes())?;
-        file.sync_all()
+        let mut file = File::create(&partial)?;
+        write!(file, "{generation} {by}")?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)
     };
     match write() {
-        Ok(()) => true,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Ok(()) => debug!(file = %path.display(), generation, "state of a room is superseded"),
+        // Its generation says so too, as long as the later state is there.
         Err(error) => {
-            warn!(file = %path.display(), %error, "room of a dead host not taken up: no mark can be left");
-            false
+            warn!(file = %path.display(), %error, "room of another host cannot be marked as taken up")
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_room_is_taken_up_once() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(mark(dir.path(), "home/7", "game-2"));
-        assert!(!mark(dir.path(), "home/7", "game-3"));
-        assert!(marked(dir.path()).contains("home/7"));
-        assert_eq!(Estates::taken_from(dir.path()), ["home/7".to_owned()].into());
-        assert!(Estates::taken_from(dir.path()).is_empty());
-        assert!(mark(dir.path(), "home/7", "game-3"));
-    }
-
-    #[test]
-    fn nothing_shared_is_nothing_found() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("game-1")).unwrap();
-        let mut estates = Estates::new(dir.path(), "game-2");
-        let homes = Homes::shared(4);
-        let found = estates.find(&["game-2".to_owned()].into(), &homes, &[0, 1].into());
-        assert!(found.rooms.is_empty() && found.documents.is_empty());
-        let mut missing = Estates::new(&dir.path().join("nowhere"), "game-2");
-        assert!(missing.find(&BTreeSet::new(), &homes, &[0].into()).rooms.is_empty());
-    }
-}
+mod tests;

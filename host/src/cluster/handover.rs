@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::{debug, warn};
 
@@ -83,7 +84,9 @@ impl Courier {
         let reader = Arc::clone(registry);
         let documents = blocking::run(move || reader.documents(home)).await.unwrap_or_default();
         let claim = Claim { key: format!("{HOMES}{home}"), revision: Some(revision) };
-        self.bring(&name, packed.as_ref(), documents, &claim, to).await?;
+        let generation = registry.homes().generation(home);
+        let load = Load { room: &name, packed: packed.as_ref(), documents, generation };
+        self.bring(load, &claim, to).await?;
         registry.homes().given_up(home);
         if let Some(packed) = packed {
             packed.gone(name, to.id.clone());
@@ -108,24 +111,20 @@ impl Courier {
             Ok(entry) => Claim { key, revision: entry.map(|entry| entry.revision) },
             Err(error) => return Err(HandOverError::Claim(error.to_string())),
         };
-        self.bring(&known, Some(&packed), Vec::new(), &claim, to).await?;
+        let generation = packed.past.generation;
+        let load = Load { room: &known, packed: Some(&packed), documents: Vec::new(), generation };
+        self.bring(load, &claim, to).await?;
         packed.gone(known, to.id.clone());
         Ok(())
     }
 
     /// Sends a room and changes its owner.
-    async fn bring(
-        &self,
-        name: &str,
-        packed: Option<&Packed>,
-        documents: Vec<Document>,
-        claim: &Claim,
-        to: &NodeInfo,
-    ) -> Result<(), HandOverError> {
+    async fn bring(&self, load: Load<'_>, claim: &Claim, to: &NodeInfo) -> Result<(), HandOverError> {
+        let name = load.room;
         let refused = |why: String| HandOverError::Refused { host: to.id.clone(), why };
         let channel = self.dialer.open(&to.grpc).map_err(|error| refused(error.to_string()))?;
         let mut host = RoomsClient::new(channel).max_encoding_message_size(MESSAGE_MAX);
-        let lease = match self.send(&mut host, name, packed, documents).await {
+        let lease = match self.send(&mut host, load).await {
             Ok(lease) => lease,
             Err(status) => {
                 let _ = host.drop(DropRequest { room: name.to_owned() }).await;
@@ -143,16 +142,16 @@ impl Courier {
     async fn send(
         &self,
         host: &mut RoomsClient<crate::peer::PeerChannel>,
-        room: &str,
-        packed: Option<&Packed>,
-        documents: Vec<Document>,
+        load: Load<'_>,
     ) -> Result<i64, Status> {
+        let Load { room, packed, documents, generation } = load;
         let message = |past: Option<&Past>, profiles: Vec<Profile>| TakeRequest {
             room: room.to_owned(),
             from: self.node.to_string(),
             base: past.map(|past| past.base.clone().into()).unwrap_or_default(),
             inputs: past.map(|past| past.inputs.clone().into()).unwrap_or_default(),
             profiles,
+            generation,
         };
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -190,6 +189,16 @@ impl Courier {
     }
 }
 
+/// What goes to another host.
+struct Load<'a> {
+    room: &'a str,
+    /// None if the room is not open.
+    packed: Option<&'a Packed>,
+    documents: Vec<Document>,
+    /// Of the room's state, or of the last one that is known if it is not open.
+    generation: u64,
+}
+
 /// Where it stands whose a room is.
 struct Claim {
     key: String,
@@ -212,16 +221,22 @@ pub struct Receiver {
     pub discovery: Discovery,
     /// Counters.
     pub metrics: ClusterMetrics,
+    /// Set once this node is to be empty: it takes no rooms then.
+    pub draining: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
 impl Rooms for Receiver {
     async fn take(&self, request: Request<TakeRequest>) -> Result<Response<TakeReply>, Status> {
-        let TakeRequest { room, from, base, inputs, profiles } = request.into_inner();
-        if self.registry.homes().number(&room).is_none() && !room.contains(AT) {
+        let TakeRequest { room, from, base, inputs, profiles, generation } = request.into_inner();
+        let home = self.registry.homes().number(&room);
+        if home.is_none() && !room.contains(AT) {
             return Err(Status::invalid_argument(format!(
                 "{room:?} is no home room of this cluster, nor ROOM@NODE"
             )));
+        }
+        if *self.draining.borrow() {
+            return Err(Status::unavailable("this host takes no rooms any more: it is being emptied"));
         }
         let Lease::Held { id, .. } = *self.discovery.lease().borrow() else {
             return Err(Status::unavailable("this host holds no lease at present"));
@@ -236,10 +251,17 @@ impl Rooms for Receiver {
             let registry = Arc::clone(&self.registry);
             // What is on disk is looked at.
             let kept = blocking::run(move || registry.keep_documents(documents)).await;
-            kept.map_err(|_| Status::internal("documents could not be kept"))?;
+            let ticket = kept.map_err(|_| Status::internal("documents could not be kept"))?;
+            // The host that hands the room over is not asked for them any more.
+            if !self.registry.kept(ticket).await {
+                return Err(Status::unavailable("the disk of this host does not take documents in time"));
+            }
+        }
+        if let Some(home) = home {
+            self.registry.homes().raise(home, generation);
         }
         if !base.is_empty() {
-            let past = Past { base: base.to_vec(), inputs: inputs.to_vec() };
+            let past = Past { base: base.to_vec(), inputs: inputs.to_vec(), generation };
             self.registry.stage(&room, past).await.map_err(Status::failed_precondition)?;
             self.metrics.taken_over.inc();
             debug!(room, from, "room loaded, waits for its claim");

@@ -40,6 +40,10 @@ pub struct NodeInfo {
     /// It does not run the cluster's version of the game yet, and takes no rooms until it does.
     #[serde(default)]
     pub behind: bool,
+    /// Home rooms of which its journal holds a state that it has not taken up: it is to have those that nobody has. A bit a
+    /// room, the first one lowest, in hexadecimal bytes.
+    #[serde(default)]
+    pub dormant: String,
     /// Clients connected.
     pub sessions: u64,
     /// Rooms open.
@@ -85,10 +89,30 @@ impl NodeInfo {
         }
     }
 
+    /// Whether it has a state of a home room that it has not taken up.
+    pub fn has_dormant(&self, home: u32) -> bool {
+        let at = 2 * (home / 8) as usize;
+        let byte = self.dormant.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok());
+        byte.is_some_and(|byte| byte >> (home % 8) & 1 == 1)
+    }
+
     /// Whether it runs rooms and takes more of them.
     pub fn takes_rooms(&self) -> bool {
         !self.draining && !self.behind && self.roles.iter().any(|role| role == "game")
     }
+}
+
+/// Home rooms in the form of [`NodeInfo::dormant`].
+pub fn bits(homes: impl Iterator<Item = u32>) -> String {
+    let mut bytes: Vec<u8> = Vec::new();
+    for home in homes {
+        let at = (home / 8) as usize;
+        if bytes.len() <= at {
+            bytes.resize(at + 1, 0);
+        }
+        bytes[at] |= 1 << (home % 8);
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why a node has no id.
@@ -140,6 +164,8 @@ fn check(id: &str) -> Result<String, IdError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -153,6 +179,22 @@ mod tests {
         }
         std::fs::write(dir.path().join(FILE), "no/id\n").unwrap();
         assert!(matches!(id(None, dir.path()), Err(IdError::Name(_))));
+    }
+
+    #[test]
+    fn dormant_rooms_are_told_as_bits() {
+        assert_eq!(bits(std::iter::empty()), "");
+        let text = bits([0, 9, 17].into_iter());
+        assert_eq!(text, "010202");
+        let node = json!({
+            "id": "game-1", "roles": ["game"], "grpc": "", "admin": "", "listen": null, "version": "", "link": 1,
+            "started_ms": 0, "draining": false, "sessions": 0, "rooms": 0, "players": 0, "plugins": {},
+        });
+        let node = NodeInfo::read(node.to_string().as_bytes()).unwrap();
+        assert!(!node.has_dormant(0));
+        let node = NodeInfo { dormant: text, ..node };
+        let dormant: Vec<u32> = (0..1000).filter(|home| node.has_dormant(*home)).collect();
+        assert_eq!(dormant, [0, 9, 17]);
     }
 
     #[test]

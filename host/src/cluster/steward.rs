@@ -1,30 +1,28 @@
 //! Steward: keeps this host's home rooms: claims those that are to be its own, gives up those that are not, and lets
 //! none move while the lease cannot be proved.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod claims;
+mod inherit;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
-use super::estate::{Estate, Estates};
+use super::estate::Estates;
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
 use super::placement::{HOMES, MOVED, Placement, rendezvous};
 use super::rollout::Standing;
 use super::warden::Warden;
-use crate::blocking;
-use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
+use crate::discovery::{Discovery, Lease};
 use crate::game::Homes;
-use crate::game::registry::{AT, Registry};
-use crate::journal::Past;
-
-/// Claims under way at a time.
-const CLAIMS: usize = 16;
+use crate::game::registry::Registry;
+use crate::journal::Dormant;
 
 /// A room that was loaded here and has no claim after so long is asked after.
 const STAGED: Duration = Duration::from_secs(10);
@@ -43,9 +41,15 @@ pub struct Steward {
     /// The rooms.
     pub registry: Arc<Registry>,
     /// What an earlier process of this node left of home rooms; taken up again where they are claimed again.
-    pub pasts: BTreeMap<String, Past>,
-    /// What dead hosts have left where all can read it.
+    pub dormant: Dormant,
+    /// What other hosts have left where all can read it.
     pub estates: Option<Estates>,
+    /// Home rooms that are dormant here and claimed by others, and since when that is known.
+    pub overtaken: HashMap<String, Instant>,
+    /// Home rooms that nobody has, and that are left to hosts which have a state of them; since when.
+    pub left_to_others: HashMap<u32, Instant>,
+    /// Home rooms that were lost and may not have ended here yet.
+    pub ending: BTreeSet<String>,
     /// Brings rooms to other hosts.
     pub courier: Courier,
     /// Hosts that have not taken a room a moment ago.
@@ -63,14 +67,6 @@ pub struct Steward {
 
 /// How long a host that has not taken a room is given none.
 const REFUSED: Duration = Duration::from_secs(1);
-
-/// What became of a claim.
-enum Claim {
-    Ours(u64),
-    Theirs(String),
-    /// Not now.
-    Later,
-}
 
 impl Steward {
     /// Keeps the rooms until `stop` fires. To be run once the node stands among the others.
@@ -132,6 +128,7 @@ impl Steward {
             .collect();
         let claims = self.placement.claims();
         let inherits = self.heir_from.is_none_or(|from| from <= Instant::now());
+        let begins = inherits && !draining && !behind;
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
         for home in 0..self.homes().count() {
@@ -139,27 +136,21 @@ impl Steward {
             let to_be = rendezvous(home.to_be_bytes(), hosts.iter().copied());
             let ours = self.homes().owns(home);
             match owner {
-                Some(owner) if owner == self.node && !ours => wanted.push(home),
+                Some(owner) if owner == self.node && !ours && !self.is_ending(home) => wanted.push(home),
                 Some(owner) if owner != self.node && ours => self.lost(home, owner),
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
-                None if inherits && to_be == Some(&*self.node) => wanted.push(home),
+                None if begins && !self.is_ending(home) => {
+                    if self.is_to_begin(home, &nodes, to_be) {
+                        wanted.push(home);
+                    }
+                }
                 _ => {}
             }
         }
-        let owner_of = |room: &str| claims.get(&self.registry.homes().number(room)?).map(|(owner, _)| owner);
-        let overtaken =
-            self.pasts.extract_if(.., |room, _| owner_of(room).is_some_and(|it| *it != self.node));
-        for (room, past) in overtaken {
-            // It went on there without what lies here, while this node was away.
-            warn!(
-                room,
-                owner = owner_of(&room),
-                "room has another host by now: what this node had of it is set aside"
-            );
-            self.registry.set_aside(&room, &past);
-        }
+        self.left_to_others.retain(|home, _| !claims.contains_key(home));
+        self.yield_dormant(&claims).await;
         self.tend_moved().await;
         for room in self.registry.staged_longer(STAGED) {
             let home = self.homes().number(&room);
@@ -246,152 +237,27 @@ impl Steward {
         }
     }
 
-    /// Claims rooms that nobody has, or that were handed to this host.
-    async fn claim_all(&mut self, homes: Vec<u32>) {
-        if homes.is_empty() {
-            return;
-        }
-        let count = homes.len();
-        let claims: Vec<_> = stream::iter(homes)
-            .map(|home| {
-                let (discovery, node) = (&self.discovery, &self.node);
-                async move { (home, claim(discovery, node, home).await) }
-            })
-            .buffer_unordered(CLAIMS)
-            .collect()
-            .await;
-        let ours: BTreeMap<u32, u64> = claims
-            .into_iter()
-            .filter_map(
-                |(home, claim)| if let Claim::Ours(revision) = claim { Some((home, revision)) } else { None },
-            )
-            .collect();
-        self.bring_back(&ours).await;
-        for (home, revision) in &ours {
-            self.homes().claimed(*home, *revision);
-            self.registry.open_staged(&Homes::name(*home));
-        }
-        debug!(claimed = ours.len(), of = count, "home rooms claimed");
-    }
-
-    /// Rooms that were not handed over go on from what this host, or one that is dead, has left of them. To be done
-    /// before anybody is let in.
-    async fn bring_back(&mut self, ours: &BTreeMap<u32, u64>) {
-        let mut back = BTreeMap::new();
-        let mut missing = BTreeSet::new();
-        for home in ours.keys() {
-            let name = Homes::name(*home);
-            let past = self.pasts.remove(&name);
-            // What was handed over is newer than all that lies about.
-            if self.registry.has_staged(&name) || self.registry.is_open(&name) {
-                continue;
-            }
-            match past {
-                Some(past) => drop(back.insert(name, past)),
-                None => drop(missing.insert(*home)),
-            }
-        }
-        // Rooms come one by one when another host hands its own over; only those that nobody handed over are looked for.
-        if !missing.is_empty()
-            && let Some(mut estates) = self.estates.take()
-        {
-            let live: BTreeSet<String> = self.placement.nodes().into_iter().map(|node| node.id).collect();
-            let registry = Arc::clone(&self.registry);
-            let found = blocking::run(move || {
-                let Estate { rooms, documents } = estates.find(&live, registry.homes(), &missing);
-                registry.keep_documents(documents);
-                (estates, rooms)
-            });
-            if let Ok((estates, rooms)) = found.await {
-                self.estates = Some(estates);
-                back.extend(rooms);
-            }
-        }
-        if !back.is_empty() {
-            self.registry.restore(back).await;
-        }
-    }
-
-    /// A new lease: what was claimed under the one before may be another host's by now. False if that lease was lost as
-    /// well before all was known: until the next one the rooms stand still as they are.
-    async fn claim_again(&mut self) -> bool {
-        let held: BTreeMap<u32, u64> = self.homes().claims().into_iter().collect();
-        let claims: Vec<_> = stream::iter(held.into_keys())
-            .map(|home| {
-                let (discovery, node) = (&self.discovery, &self.node);
-                async move {
-                    loop {
-                        match claim(discovery, node, home).await {
-                            Claim::Later if discovery.holds().is_some() => {}
-                            claim => return (home, claim),
-                        }
-                        tokio::time::sleep(LOOK).await;
-                    }
-                }
-            })
-            .buffer_unordered(CLAIMS)
-            .collect()
-            .await;
-        for room in self.registry.plugin_rooms().iter().filter(|room| room.contains(AT)) {
-            // Without the record players who come anew do not find it; those who sit there stay.
-            let written =
-                self.discovery.create(&format!("{MOVED}{room}"), self.node.clone().into(), Hold::Lease).await;
-            debug!(room, ?written, "room of another host's name kept under a new lease");
-        }
-        let (mut kept, mut lost, mut unknown) = (0, 0, 0);
-        for (home, claim) in claims {
-            match claim {
-                Claim::Ours(revision) => {
-                    kept += 1;
-                    self.homes().claimed(home, revision);
-                }
-                Claim::Theirs(owner) => {
-                    lost += 1;
-                    self.lost(home, &owner);
-                }
-                Claim::Later => unknown += 1,
-            }
-        }
-        if lost > 0 {
-            error!(kept, lost, "home rooms lost to other hosts with the lease; their state here is dropped");
-        }
-        if unknown > 0 {
-            warn!(kept, unknown, "the new lease was lost before all home rooms were claimed again");
-        } else {
-            info!(kept, "home rooms claimed again under a new lease");
-        }
-        unknown == 0
-    }
-
     /// Another host has a room that was ours: what stands here is worth nothing any more.
-    fn lost(&self, home: u32, owner: &str) {
+    fn lost(&mut self, home: u32, owner: &str) {
         debug!(home, owner, "home room lost to another host; its state here is dropped");
-        self.homes().given_up(home);
-        self.registry.drop_room(&Homes::name(home));
+        self.give_up(home);
     }
-}
 
-/// Claims a room, if nobody has it or it was given to `node`.
-async fn claim(discovery: &Discovery, node: &str, home: u32) -> Claim {
-    let key = format!("{HOMES}{home}");
-    let later = |error: DiscoveryError| {
-        debug!(home, %error, "claim not answered");
-        Claim::Later
-    };
-    match discovery.create(&key, node.as_bytes().to_vec(), Hold::Lease).await {
-        Ok(Written::Done(revision)) => Claim::Ours(revision),
-        // Given to us by the host before, or ours under a lease that is over: it is to be under the present one.
-        Ok(Written::Refused(Some(entry))) if entry.value == node.as_bytes() => {
-            match discovery.replace(&key, entry.revision, node.as_bytes().to_vec(), Hold::Lease).await {
-                Ok(Written::Done(revision)) => Claim::Ours(revision),
-                Ok(Written::Refused(_)) => Claim::Later,
-                Err(error) => later(error),
-            }
+    /// A room ends here without its state being handed to anybody.
+    fn give_up(&mut self, home: u32) {
+        let room = Homes::name(home);
+        self.homes().given_up(home);
+        self.registry.drop_room(&room);
+        self.ending.insert(room);
+    }
+
+    /// Whether a room that was given up still stands here, with a state that counts no more.
+    fn is_ending(&mut self, home: u32) -> bool {
+        let room = Homes::name(home);
+        let ending = self.ending.contains(&room) && self.registry.is_open(&room);
+        if !ending {
+            self.ending.remove(&room);
         }
-        Ok(Written::Refused(Some(entry))) => {
-            Claim::Theirs(String::from_utf8_lossy(&entry.value).into_owned())
-        }
-        Ok(Written::Refused(None)) => Claim::Later,
-        Err(error) => later(error),
+        ending
     }
 }

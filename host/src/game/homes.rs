@@ -35,6 +35,8 @@ pub struct Homes {
     count: u32,
     /// By room; none on a node by itself.
     owned: Option<RwLock<HashMap<u32, Claim>>>,
+    /// The highest generation that is known of each room's state; stays when the room goes. At most one a room.
+    generations: RwLock<HashMap<u32, u64>>,
     logins: AtomicU64,
     gate: Gate,
 }
@@ -42,12 +44,14 @@ pub struct Homes {
 impl Homes {
     /// All of `count` home rooms are this node's.
     pub fn alone(count: u32) -> Self {
-        Self { count, owned: None, logins: AtomicU64::new(0), gate: Gate::open() }
+        let generations = RwLock::default();
+        Self { count, owned: None, generations, logins: AtomicU64::new(0), gate: Gate::open() }
     }
 
     /// None of `count` is, until it is claimed; nothing moves before the lease is there.
     pub fn shared(count: u32) -> Self {
-        Self { count, owned: Some(RwLock::default()), logins: AtomicU64::new(0), gate: Gate::closed() }
+        let (owned, generations) = (Some(RwLock::default()), RwLock::default());
+        Self { count, owned, generations, logins: AtomicU64::new(0), gate: Gate::closed() }
     }
 
     /// How many there are.
@@ -111,6 +115,19 @@ impl Homes {
         if let Some(owned) = &self.owned {
             owned.write().unwrap_or_else(PoisonError::into_inner).remove(&home);
         }
+    }
+
+    /// The room's state is of this generation at least.
+    pub fn raise(&self, home: u32, generation: u64) {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        let known = generations.entry(home).or_default();
+        *known = generation.max(*known);
+    }
+
+    /// The highest generation that is known of a room's state; see [`crate::journal::Past::generation`].
+    pub fn generation(&self, home: u32) -> u64 {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.get(&home).copied().unwrap_or(0)
     }
 
     /// Revisions of the claims, by room.

@@ -13,17 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError};
+use redb::Database;
 use tokio::sync::watch;
 use tracing::error;
 
 use self::store::{Documents, Store};
 use crate::plugin::{Put, puts_of};
 use crate::telemetry::health::Part;
-
-/// How often, and how far apart, a store is tried that another host is reading.
-const OPEN_TRIES: u32 = 30;
-const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The store, in its directory.
 const FILE: &str = "profiles.redb";
@@ -198,17 +194,7 @@ impl Profiles {
             return Ok(Vec::new());
         }
         let fail = |error: redb::Error| ProfileError::Open { path: path.clone(), why: error.to_string() };
-        let mut tries = 0;
-        let database = loop {
-            match Database::open(&path) {
-                // Another host reads it at this moment.
-                Err(DatabaseError::DatabaseAlreadyOpen) if tries < OPEN_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(OPEN_PAUSE);
-                }
-                opened => break opened.map_err(|error| fail(error.into()))?,
-            }
-        };
+        let database = store::tried(|| Database::open(&path)).map_err(|error| fail(error.into()))?;
         let found = store::read_all(&database, &of).map_err(fail)?;
         Ok(found.into_iter().map(|(user, (version, bytes))| (user, version, bytes)).collect())
     }

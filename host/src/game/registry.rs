@@ -16,7 +16,7 @@ use tracing::debug;
 
 use self::entry_faults::EntryFaults;
 use self::handing::Staged;
-pub use self::handing::{Document, Packed};
+pub use self::handing::{Document, Packed, following};
 pub use self::moving::{HOME, MoveError, Moved};
 pub(super) use self::rooms::Maker;
 use self::rooms::{Rooms, Why};
@@ -230,6 +230,9 @@ impl Registry {
         let homes = usize::try_from(self.homes.count()).unwrap_or(usize::MAX);
         rooms.check(name, &why, &self.bounds, homes)?;
         let name: Arc<str> = name.into();
+        if let Some(home) = self.homes.number(&name) {
+            self.crew.world().journal.raise(&name, self.homes.generation(home));
+        }
         let (orders_sender, orders) = mpsc::channel(ORDERS);
         let live = self.crew.enlist(&name, orders_sender)?;
         let (mailbox_sender, mailbox) = mpsc::channel(self.bounds.room_mailbox);
@@ -278,6 +281,8 @@ impl Registry {
     /// Ends all rooms and waits for them.
     pub async fn stop(&self) {
         self.crew.stop().await;
+        // Rooms that wait for their claims stay in the journal: whose they are is for the next start to find out.
+        self.staged().clear();
         self.tasks.close();
         self.tasks.wait().await;
         let (rooms, players) = self.population();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::JournalError;
 use super::disk::{Disk, RealDisk, write_whole};
 use super::head::Head;
-use super::record::{Kind, write_record};
+use super::record::{Kind, write_base, write_record};
 use super::segment::{HEADER, Header, Segments, at, lock_of};
 pub use super::survey::Room;
 use super::survey::{Damage, Survey, Torn, survey};
@@ -105,7 +105,7 @@ impl Repair {
         let seed = getrandom::u32().map_err(JournalError::Random)?;
         let mut bytes = Header { number: self.next, previous: None, seed }.to_bytes().to_vec();
         for (name, room) in &self.report.rooms {
-            write_record(&mut bytes, seed, Kind::Base, name, &room.past.base);
+            write_base(&mut bytes, seed, name, room.past.generation, &room.past.base);
             if !room.past.inputs.is_empty() {
                 write_record(&mut bytes, seed, Kind::Inputs, name, &room.past.inputs);
             }

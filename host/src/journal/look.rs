@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::disk::RealDisk;
 use super::head::Head;
 use super::letters::About;
-use super::record::{Bad, Kind, next_record, record};
+use super::record::{Bad, Kind, base_of, next_record, record};
 use super::segment::{MAGIC, Opening, number_of};
 use super::survey::{Past, Survey, survey};
 
@@ -146,8 +146,9 @@ fn rooms_in(path: &Path, bytes: &[u8], opening: Opening, may_be_torn: bool) -> R
             Ok((kind, room, content, length)) => {
                 at += length;
                 match (kind, pasts.get_mut(room)) {
-                    (Kind::Base, _) => {
-                        let past = Past { base: content.to_vec(), inputs: Vec::new() };
+                    (Kind::Base | Kind::Owned, _) => {
+                        let (generation, base) = base_of(kind, content);
+                        let past = Past { base, inputs: Vec::new(), generation };
                         pasts.insert(room.to_owned(), past);
                     }
                     (Kind::Inputs, Some(past)) => past.inputs.extend_from_slice(content),
@@ -182,7 +183,7 @@ fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, LookError> {
     let past = match kinds[..] {
         [Kind::Letter, Kind::Inputs] => None,
         [Kind::Letter, Kind::Base, Kind::Inputs, Kind::Inputs] => {
-            Some(Past { base: bytes_of(1), inputs: bytes_of(2) })
+            Some(Past { base: bytes_of(1), inputs: bytes_of(2), generation: 0 })
         }
         _ => return Err(damaged(path, bytes.len() as u64, "a dead letter has other records")),
     };
@@ -281,7 +282,7 @@ mod tests {
         fs::write(&file, b"hello").unwrap();
         assert!(text(&file).contains("neither a segment"), "{}", text(&file));
         // Set aside, cut short: nobody is at work there.
-        let past = Past { base: b"base".into(), inputs: b"inputs".into() };
+        let past = Past { base: b"base".into(), inputs: b"inputs".into(), generation: 0 };
         segment::write_aside(&RealDisk, &file, "a", &past).unwrap();
         let whole = fs::read(&file).unwrap();
         assert_eq!(pasts(look(&file).unwrap())["a"], past);

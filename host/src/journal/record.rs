@@ -22,11 +22,14 @@ pub(super) enum Kind {
     Ended = 3,
     /// What a dead letter is about; in no journal.
     Letter = 4,
+    /// As [`Self::Base`], with the room's generation before it: `u64`, little-endian.
+    Owned = 5,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Base, Self::Inputs, Self::Ended, Self::Letter].into_iter().find(|kind| *kind as u8 == byte)
+        let kinds = [Self::Base, Self::Inputs, Self::Ended, Self::Letter, Self::Owned];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -38,18 +41,39 @@ fn crc_of(seed: u32, bytes: &[u8]) -> u32 {
 
 /// Appends a record; its length. Room names are at most 64 bytes, bases and inputs far below 4 GiB.
 pub(super) fn write_record(out: &mut Vec<u8>, seed: u32, kind: Kind, room: &str, bytes: &[u8]) -> usize {
+    write_parts(out, seed, kind, room, &[], bytes)
+}
+
+/// Appends a room's base; the record's length. A room of generation 0 has had one owner alone.
+pub(super) fn write_base(out: &mut Vec<u8>, seed: u32, room: &str, generation: u64, base: &[u8]) -> usize {
+    if generation == 0 {
+        return write_record(out, seed, Kind::Base, room, base);
+    }
+    write_parts(out, seed, Kind::Owned, room, &generation.to_le_bytes(), base)
+}
+
+fn write_parts(out: &mut Vec<u8>, seed: u32, kind: Kind, room: &str, head: &[u8], bytes: &[u8]) -> usize {
     let name = u8::try_from(room.len()).expect("room names are at most 64 bytes");
-    let length = 2 + room.len() + bytes.len();
+    let length = 2 + room.len() + head.len() + bytes.len();
     let start = out.len();
     out.reserve(HEAD + length);
     out.extend_from_slice(&u32::try_from(length).expect("a record is below 4 GiB").to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&[kind as u8, name]);
     out.extend_from_slice(room.as_bytes());
+    out.extend_from_slice(head);
     out.extend_from_slice(bytes);
     let crc = crc_of(seed, &out[start + HEAD..]);
     out[start + 4..start + HEAD].copy_from_slice(&crc.to_le_bytes());
     HEAD + length
+}
+
+/// What a base record says: the room's generation, and the base.
+pub(super) fn base_of(kind: Kind, content: &[u8]) -> (u64, Vec<u8>) {
+    match content.split_first_chunk() {
+        Some((generation, base)) if kind == Kind::Owned => (u64::from_le_bytes(*generation), base.to_vec()),
+        _ => (0, content.to_vec()),
+    }
 }
 
 /// Why bytes are no record.

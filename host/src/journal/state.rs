@@ -1,13 +1,13 @@
 //! State: what rooms have appended and the writer has not yet written, shared by both.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::record::{Kind, write_record};
+use super::record::{Kind, write_base, write_record};
 use super::usage::Usage;
 use super::{Bounds, JournalError};
 
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) segment_bytes: u64,
     /// Which segments are needed: that of each room's last base, and what follows.
     pub(super) usage: Usage,
+    /// The generation of each room that has had more than one owner: its bases carry it.
+    pub(super) generations: HashMap<Arc<str>, u64>,
     pub(super) closed: bool,
 }
 
@@ -52,6 +54,7 @@ impl Shared {
             segment: next,
             segment_bytes: 0,
             usage,
+            generations: HashMap::new(),
             closed: false,
         };
         Ok(Self {
@@ -89,7 +92,8 @@ impl State {
     }
 
     pub(super) fn append_past(&mut self, shared: &Shared, room: &Arc<str>, base: &[u8], inputs: &[u8]) {
-        let segment = self.append(shared, Kind::Base, room, base);
+        let generation = self.generations.get(room).copied().unwrap_or(0);
+        let segment = self.append_with(shared, |out| write_base(out, shared.seed, room, generation, base));
         if !inputs.is_empty() {
             self.append(shared, Kind::Inputs, room, inputs);
         }
@@ -97,6 +101,11 @@ impl State {
     }
 
     pub(super) fn append(&mut self, shared: &Shared, kind: Kind, room: &str, bytes: &[u8]) -> u64 {
+        self.append_with(shared, |out| write_record(out, shared.seed, kind, room, bytes))
+    }
+
+    /// Appends what `write` appends; its length is what `write` says.
+    fn append_with(&mut self, shared: &Shared, write: impl FnOnce(&mut Vec<u8>) -> usize) -> u64 {
         if self.segment_bytes >= shared.bounds.segment_bytes {
             self.next_segment();
         }
@@ -104,7 +113,7 @@ impl State {
             self.queue.push_back((self.segment, Vec::new()));
         }
         if let Some((_, buffer)) = self.queue.back_mut() {
-            let length = write_record(buffer, shared.seed, kind, room, bytes);
+            let length = write(buffer);
             self.queued += length;
             self.appended += length as u64;
             self.segment_bytes += length as u64;

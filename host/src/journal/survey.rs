@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::head::{self, Head};
-use super::record::{Bad, Kind, next_record, record};
+use super::record::{Bad, Kind, base_of, next_record, record};
 use super::segment::{End, Opening, number_of, path_of};
 
 /// What a room left.
@@ -19,6 +19,9 @@ pub struct Past {
     pub base: Vec<u8>,
     /// Its inputs since, in order.
     pub inputs: Vec<u8>,
+    /// Rises with every change of its owner; of two states of one room the one of the higher generation is the later one.
+    /// 0 for a room that has had one owner alone.
+    pub generation: u64,
 }
 
 /// A place in a journal that cannot be as it was written.
@@ -239,9 +242,10 @@ impl Survey {
     fn apply(&mut self, kind: Kind, name: &str, content: &[u8], at: (&Path, u64), headless: &mut Headless) {
         let damages = self.damage.len();
         match kind {
-            Kind::Base => {
+            Kind::Base | Kind::Owned => {
                 headless.remove(name);
-                let past = Past { base: content.to_vec(), inputs: Vec::new() };
+                let (generation, base) = base_of(kind, content);
+                let past = Past { base, inputs: Vec::new(), generation };
                 let segment = self.segments.last_key_value().map_or(0, |(number, _)| *number);
                 self.rooms.insert(name.to_owned(), Room { past, segment, untrusted: 0, damages });
             }

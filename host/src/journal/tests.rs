@@ -30,6 +30,10 @@ fn killed(dir: &Path) {
     head.write(&RealDisk, dir).unwrap();
 }
 
+fn past(base: &[u8], inputs: &[u8]) -> Past {
+    Past { base: base.into(), inputs: inputs.into(), generation: 0 }
+}
+
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
@@ -51,12 +55,38 @@ fn rooms_come_back_with_their_last_base_and_what_followed() {
     journal.inputs(&one, b"b");
     journal.close();
     let (journal, pasts) = open(dir.path());
-    assert_eq!(pasts["home/1"], Past { base: b"new".into(), inputs: b"ab".into() });
-    assert_eq!(pasts["home/2"], Past { base: b"other".into(), inputs: Vec::new() });
+    assert_eq!(pasts["home/1"], past(b"new", b"ab"));
+    assert_eq!(pasts["home/2"], past(b"other", b""));
     journal.forget(&two);
     journal.close();
     let (_, pasts) = open(dir.path());
     assert_eq!(pasts.keys().collect::<Vec<_>>(), ["home/1"]);
+}
+
+#[test]
+fn a_generation_comes_back_with_its_room_and_never_falls() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let one = room("home/1");
+    journal.base(&one, b"first");
+    journal.raise(&one, 6);
+    journal.base(&one, b"second");
+    journal.raise(&one, 4);
+    journal.base(&one, b"third");
+    journal.inputs(&one, b"a");
+    let aside = journal.set_aside("home/1", &Past { generation: 6, ..past(b"third", b"a") }).unwrap();
+    journal.close();
+    let Found::Rooms { pasts: kept, .. } = look(&aside).unwrap() else { panic!() };
+    let (journal, pasts) = open(dir.path());
+    assert_eq!(pasts["home/1"], Past { generation: 6, ..past(b"third", b"a") });
+    assert_eq!(kept, pasts);
+    // What a room writes after a restart is of its generation still, until it has ended.
+    journal.base(&one, b"fourth");
+    journal.close();
+    let (journal, pasts) = open(dir.path());
+    assert_eq!((journal.generation(&one), pasts["home/1"].generation), (6, 6));
+    journal.forget(&one);
+    assert_eq!(journal.generation(&one), 0);
 }
 
 #[test]
@@ -100,7 +130,7 @@ fn a_torn_end_is_dropped_and_damage_in_the_middle_is_named() {
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - cut]).unwrap();
         let (journal, pasts) = open(dir.path());
-        assert_eq!(pasts["a"], Past { base: b"base".into(), inputs: Vec::new() }, "{cut} bytes cut off");
+        assert_eq!(pasts["a"], past(b"base", b""), "{cut} bytes cut off");
         // Life goes on in another segment, and the cut is no damage later.
         journal.inputs(&room("a"), b"two");
         drop(journal);
@@ -171,7 +201,7 @@ proptest! {
             match op {
                 Op::Base(at, bytes) => {
                     journal.base(&room(&at.to_string()), &bytes);
-                    model.insert(at.to_string(), Past { base: bytes, inputs: Vec::new() });
+                    model.insert(at.to_string(), past(&bytes, b""));
                 }
                 Op::Inputs(at, bytes) => {
                     // A room says nothing before its first base.

@@ -79,6 +79,11 @@ impl Sandbox {
         self.based = true;
     }
 
+    /// Writes base and log to the journal anew, for a room that is new to this host.
+    pub(crate) fn keep(&mut self) {
+        self.write_base();
+    }
+
     /// Writes to the journal what the log has had since the last time. To be called between batches of inputs.
     #[inline]
     pub(crate) fn write_inputs(&mut self) {
@@ -96,7 +101,8 @@ impl Sandbox {
 
     /// What an earlier process would have left of it, had it ended now.
     pub(crate) fn past(&self) -> Past {
-        Past { base: self.base.encode(&self.args), inputs: self.log.since(0).to_vec() }
+        let generation = self.world.journal.generation(&self.room);
+        Past { base: self.base.encode(&self.args), inputs: self.log.since(0).to_vec(), generation }
     }
 
     /// Whether the journal cannot take more at present.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
@@ -11,6 +12,10 @@ use super::{Document, Found, judged};
 
 /// User to version (`u64`, little-endian) and document.
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("documents");
+
+/// How often, and how far apart, a store is tried that another host is reading.
+const OPEN_TRIES: u32 = 30;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// All documents of some users, with their versions.
 pub(super) type Documents = BTreeMap<u64, (u64, Arc<[u8]>)>;
@@ -29,10 +34,21 @@ impl fmt::Debug for Store {
     }
 }
 
+/// Opens a store that another host may be reading at this moment.
+pub(super) fn tried(open: impl Fn() -> Result<Database, DatabaseError>) -> Result<Database, DatabaseError> {
+    for _ in 0..OPEN_TRIES {
+        match open() {
+            Err(DatabaseError::DatabaseAlreadyOpen) => std::thread::sleep(OPEN_PAUSE),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, redb::Error> {
         let path = path.to_owned();
-        Self::open_with(Box::new(move || Database::create(&path)))
+        Self::open_with(Box::new(move || tried(|| Database::create(&path))))
     }
 
     /// As [`Self::open`], by an opener that is called again when the disk has failed.

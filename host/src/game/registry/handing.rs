@@ -13,13 +13,31 @@ use crate::game::room::{Departing, Errand, Gone};
 use crate::journal::Past;
 use crate::link::Uplink;
 use crate::plugin::Put;
+use crate::snowflake::now_ms;
 
 /// How long a room that is to leave may take to be packed.
 const PACKING: Duration = Duration::from_secs(10);
 
+/// How long the disk may take for what is to be on it before another host lets go of it.
+const KEEPING: Duration = Duration::from_secs(5);
+
+/// The generation of a state of the generation `of` at its next owner. Rises with the clock besides: a room that has begun
+/// anew where nothing was known of an earlier state is later than that. Even: see [`copied`].
+pub fn following(of: u64, now_ms: u64) -> u64 {
+    (of.saturating_add(3) & !1).max(now_ms.saturating_mul(2))
+}
+
+/// The generation of a copy of a state of the generation `of`, which is not known to be the room's yet: later than what
+/// earlier owners have, and earlier than what the present one has until it has ended there.
+fn copied(of: u64) -> u64 {
+    of.saturating_sub(1)
+}
+
 /// A room that has been loaded and waits for its claim.
 pub(super) struct Staged {
     begin: oneshot::Sender<bool>,
+    /// Of the state that was handed over.
+    generation: u64,
     since: Instant,
 }
 
@@ -50,18 +68,21 @@ pub struct Document {
 }
 
 impl Registry {
-    /// Loads a room that another host hands over. It stands still until [`Self::open_staged`].
+    /// Loads a room that another host hands over, and waits until it is on this host's disk. It stands still until
+    /// [`Self::open_staged`].
     ///
     /// # Errors
-    /// Why it cannot be loaded.
+    /// Why it cannot be loaded or kept.
     pub async fn stage(self: &Arc<Self>, name: &str, past: Past) -> Result<(), String> {
         let (begin, begun) = oneshot::channel();
         if self.exists(name) {
             return Err(format!("room {name} is here already"));
         }
+        let generation = past.generation;
+        let past = Past { generation: copied(generation), ..past };
         let handle = self.open_from(name, &[], Why::Kept, Some(past), Some(begun));
         let handle = handle.map_err(|error| error.to_string())?;
-        self.staged().insert(name.to_owned(), Staged { begin, since: Instant::now() });
+        self.staged().insert(name.to_owned(), Staged { begin, generation, since: Instant::now() });
         let mut opened = handle.opened.clone();
         let outcome = opened.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         let outcome = outcome.unwrap_or_else(|| Err("it ended while it was loaded".into()));
@@ -108,7 +129,12 @@ impl Registry {
 
     /// A room is this host's: it begins, if it has been waiting.
     pub fn open_staged(&self, name: &str) {
-        if let Some(Staged { begin, .. }) = self.staged().remove(name) {
+        if let Some(Staged { begin, generation, .. }) = self.staged().remove(name) {
+            let generation = following(generation, now_ms());
+            if let Some(home) = self.homes.number(name) {
+                self.homes.raise(home, generation);
+            }
+            self.crew.world().journal.raise(&name.into(), generation);
             let _ = begin.send(true);
         }
     }
@@ -169,12 +195,28 @@ impl Registry {
         found.into_iter().map(|(user, version, bytes)| Document { user, version, bytes }).collect()
     }
 
-    /// Takes documents from another host, unless there are later ones.
-    pub fn keep_documents(&self, documents: Vec<Document>) {
+    /// Takes documents from another host, unless there are later ones. What to wait for with [`Self::kept`].
+    pub fn keep_documents(&self, documents: Vec<Document>) -> u64 {
+        let mut last = 0;
         for Document { user, version, bytes } in documents {
-            if let Err(conflict) = self.profiles.put(Put { user, base: None, version, bytes }, 0) {
-                warn!(user, %conflict, "profile from another host not taken");
+            match self.profiles.put(Put { user, base: None, version, bytes }, 0) {
+                Ok(ticket) => last = ticket,
+                Err(conflict) => warn!(user, %conflict, "profile from another host not taken"),
             }
         }
+        last
+    }
+
+    /// Waits until what has been journalled so far, and documents up to this ticket, are on disk; false if they are not
+    /// after a while.
+    pub async fn kept(&self, ticket: u64) -> bool {
+        let journal = &self.crew.world().journal;
+        let (position, mut synced) = (journal.position(), journal.synced());
+        let kept = async {
+            // The sender lives as long as the journal.
+            let _ = synced.wait_for(|synced| *synced >= position).await;
+            self.profiles.kept(ticket).await;
+        };
+        tokio::time::timeout(KEEPING, kept).await.is_ok()
     }
 }

@@ -7,7 +7,7 @@ use tracing::{debug, error, warn};
 
 use super::closing::evict;
 use super::{Errand, Room};
-use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, Sandbox};
+use crate::actor::{IN_FLIGHT_MAX, Live, Order, Reply, RestoreError, Sandbox};
 use crate::blocking;
 use crate::game::registry::Registry;
 use crate::journal::Past;
@@ -93,20 +93,43 @@ async fn receive(
     opened: &watch::Sender<Option<Result<(), String>>>,
 ) -> Option<(Room, mpsc::Receiver<Reply>)> {
     let world = registry.crew().world().clone();
-    let restore = || Sandbox::restore(world, version, Arc::clone(name), past);
+    let journal = Arc::clone(&world.journal);
+    journal.raise(name, past.generation);
+    let restore = || {
+        let mut sandbox = Sandbox::restore(world, version, Arc::clone(name), past)?;
+        sandbox.keep();
+        Ok::<_, RestoreError>(sandbox)
+    };
     let sandbox = match blocking::in_place(restore) {
         Ok(sandbox) => sandbox,
         Err(why) => {
             warn!(room = %name, %version, %why, "room of another host cannot be loaded");
             registry.forget(name);
+            journal.forget(name);
             opened.send_replace(Some(Err(why.to_string())));
             return None;
         }
     };
-    opened.send_replace(Some(Ok(())));
-    if !begin.await.unwrap_or(false) {
+    // The host that hands the room over forgets it then.
+    if !registry.kept(0).await {
         registry.forget(name);
+        journal.forget(name);
+        opened.send_replace(Some(Err("the disk does not take it in time".into())));
         return None;
+    }
+    opened.send_replace(Some(Ok(())));
+    match begin.await {
+        Ok(true) => {}
+        Ok(false) => {
+            registry.forget(name);
+            journal.forget(name);
+            return None;
+        }
+        // This node ends, and it is not known whose the room is: the journal keeps it.
+        Err(_) => {
+            registry.forget(name);
+            return None;
+        }
     }
     debug!(room = %name, %version, "room has come from another host");
     let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);

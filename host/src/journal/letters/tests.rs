@@ -46,7 +46,7 @@ fn a_letter_comes_back_as_it_was_posted() {
     assert_eq!(files(dir.path()), ["home_1-5-1.dead"]);
     let found = read(&dir.path().join("home_1-5-1.dead"));
     assert_eq!((found.room.as_str(), &found.about), ("home/1", &letter("", 5).about));
-    assert_eq!(found.past, Some(Past { base: b"base".into(), inputs: b"inputs".into() }));
+    assert_eq!(found.past, Some(Past { base: b"base".into(), inputs: b"inputs".into(), generation: 0 }));
     assert_eq!(found.input, b"input");
     assert_eq!(letters.counters.written.get(), 1);
 }

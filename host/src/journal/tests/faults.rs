@@ -73,7 +73,7 @@ fn a_segment_that_could_not_be_begun_is_begun_when_there_is_space_again() {
         disk.set_capacity(None);
         until("it is well again", || health.failing().is_empty());
         journal.close();
-        let past = Past { base: vec![1; 300], inputs: b"later".to_vec() };
+        let past = Past { base: vec![1; 300], inputs: b"later".to_vec(), generation: 0 };
         assert_eq!(reopen(&disk)["a"], past, "{capacity}");
     }
 }

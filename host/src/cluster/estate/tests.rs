@@ -1,0 +1,98 @@
+//! Estates, as hosts that die and come back leave them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::journal::{Bounds, Journal};
+
+const BOUNDS: Bounds =
+    Bounds { segment_bytes: 1 << 20, buffer_bytes: 1 << 20, sync_every: Duration::from_millis(1) };
+
+/// A host's life from its start to its death: what it finds of its own, and one more state of each of these rooms.
+fn life(shared: &Path, host: &str, rooms: &[(&str, u64, &[u8])]) -> BTreeMap<String, Past> {
+    let dir = shared.join(host);
+    let (journal, mut pasts) = Journal::open(&dir.join("journal"), BOUNDS).unwrap();
+    for room in superseded(&dir, &pasts) {
+        pasts.remove(&room);
+        journal.forget(&room.into());
+    }
+    for (room, generation, base) in rooms {
+        let room: Arc<str> = (*room).into();
+        journal.raise(&room, *generation);
+        journal.base(&room, base);
+    }
+    journal.close();
+    pasts
+}
+
+/// The base of home room 0 that `own` finds while nobody else is there.
+fn base(estates: &mut Estates, own: Option<u64>) -> Option<Vec<u8>> {
+    let found = estates.find(&BTreeSet::new(), &Homes::shared(1), &[(0, own)].into());
+    found.rooms.get("home/0").map(|past| past.base.clone())
+}
+
+#[test]
+fn a_host_that_dies_again_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut heir = Estates::new(dir.path(), "game-2");
+    life(dir.path(), "game-1", &[("home/0", 2, b"first")]);
+    assert_eq!(base(&mut heir, None).unwrap(), b"first");
+    heir.supersede(&[(0, 4)].into());
+    assert_eq!(base(&mut heir, None), None);
+    // It is back, is given the room back, and dies again. Nobody has looked meanwhile.
+    assert!(life(dir.path(), "game-1", &[("home/0", 6, b"second")]).is_empty());
+    assert_eq!(base(&mut heir, None).unwrap(), b"second");
+    assert_eq!(base(&mut Estates::new(dir.path(), "game-3"), None).unwrap(), b"second");
+}
+
+#[test]
+fn a_mark_ends_with_the_return_of_its_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut heir = Estates::new(dir.path(), "game-2");
+    life(dir.path(), "game-1", &[("home/0", 2, b"old"), ("home/1", 2, b"other")]);
+    base(&mut heir, None).unwrap();
+    heir.supersede(&[(0, 4)].into());
+    // The host was frozen: it has not been started anew, and yet it has the room again.
+    let journal = Journal::open(&dir.path().join("game-1/journal"), BOUNDS).unwrap().0;
+    journal.raise(&"home/0".into(), 6);
+    journal.base(&"home/0".into(), b"new");
+    journal.close();
+    assert_eq!(base(&mut heir, None).unwrap(), b"new");
+    let pasts = life(dir.path(), "game-1", &[]);
+    assert_eq!(pasts["home/0"].base, b"new");
+    assert_eq!(pasts["home/1"].base, b"other");
+}
+
+#[test]
+fn of_several_states_the_latest_one_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    life(dir.path(), "game-1", &[("home/0", 8, b"latest")]);
+    life(dir.path(), "game-2", &[("home/0", 4, b"old")]);
+    let mut estates = Estates::new(dir.path(), "game-3");
+    assert_eq!(base(&mut estates, Some(6)).unwrap(), b"latest");
+    assert_eq!(base(&mut estates, Some(8)), None);
+    let live = ["game-1".to_owned()].into();
+    let found = estates.find(&live, &Homes::shared(1), &[(0, None)].into());
+    assert_eq!(found.rooms["home/0"].base, b"old");
+}
+
+#[test]
+fn marks_of_earlier_versions_hold_for_what_was_written_then() {
+    let dir = tempfile::tempdir().unwrap();
+    life(dir.path(), "game-1", &[("home/0", 0, b"then")]);
+    fs::create_dir(dir.path().join("game-1/taken")).unwrap();
+    fs::write(dir.path().join("game-1/taken/home_0"), "game-2").unwrap();
+    assert_eq!(base(&mut Estates::new(dir.path(), "game-2"), None), None);
+    assert!(life(dir.path(), "game-1", &[("home/0", 2, b"now")]).is_empty());
+    assert_eq!(life(dir.path(), "game-1", &[])["home/0"].base, b"now");
+}
+
+#[test]
+fn nothing_shared_is_nothing_found() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("game-1")).unwrap();
+    let mut estates = Estates::new(dir.path(), "game-2");
+    assert_eq!(base(&mut estates, None), None);
+    assert_eq!(base(&mut Estates::new(&dir.path().join("nowhere"), "game-2"), None), None);
+}

@@ -1,0 +1,179 @@
+//! Inherit: from which state a home room goes on that nobody has handed to this host.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Steward;
+use crate::blocking;
+use crate::cluster::estate::Estate;
+use crate::cluster::node::NodeInfo;
+use crate::cluster::placement::rendezvous;
+use crate::game::Homes;
+use crate::game::registry::following;
+use crate::snowflake::now_ms;
+
+/// How long the new owner of a room has to take up the state that this host has of it.
+const TAKING_UP: Duration = Duration::from_secs(60);
+
+impl Steward {
+    /// Rooms that were not handed over go on from the latest state that this host, or one that is gone, has of them. It is
+    /// on this host's disk, and what is older counts no more, before anybody is let in.
+    pub(super) async fn bring_back(&mut self, homes: impl Iterator<Item = u32>) {
+        let generations = self.dormant.generations();
+        let mut wanted = BTreeMap::new();
+        for home in homes {
+            let room = Homes::name(home);
+            // What was handed over is later than all that lies about.
+            if self.registry.has_staged(&room) || self.registry.is_open(&room) {
+                self.dormant.remove(&room);
+            } else {
+                wanted.insert(home, generations.get(&room).copied());
+            }
+        }
+        // Rooms come one by one when another host hands its own over; only those that nobody handed over are looked for.
+        if wanted.is_empty() {
+            return;
+        }
+        let Some((mut estate, ticket)) = self.look_for(&wanted).await else { return };
+        let (mut back, mut begun) = (BTreeMap::new(), BTreeMap::new());
+        for home in wanted.into_keys() {
+            let room = Homes::name(home);
+            let found = estate.rooms.remove(&room);
+            let own = self.dormant.get(&room);
+            let marked = estate.marks.get(&room).copied();
+            let known = [
+                found.as_ref().map(|past| past.generation),
+                own.as_ref().map(|past| past.generation),
+                marked,
+            ];
+            let latest = known.into_iter().flatten().max().unwrap_or(0).max(self.homes().generation(home));
+            let generation = following(latest, now_ms());
+            self.homes().raise(home, generation);
+            begun.insert(home, generation);
+            if let (Some(_), Some(own)) = (&found, &own) {
+                debug!(room, "what this host had of a room is older than what another one has left");
+                self.registry.set_aside(&room, own);
+            }
+            if let Some(past) = found.or(own) {
+                back.insert(room, past);
+            }
+        }
+        if !back.is_empty() {
+            let rooms: Vec<String> = back.keys().cloned().collect();
+            self.registry.restore(back).await;
+            for room in rooms {
+                self.dormant.remove(&room);
+            }
+        }
+        if !self.registry.kept(ticket).await {
+            warn!("rooms that go on here are not on this host's disk yet");
+        }
+        self.with_estates(move |estates| estates.supersede(&begun)).await;
+    }
+
+    /// Whether this host is to begin a room that nobody has: if it has a state of it, or else if it is `to_be` its own and
+    /// no other host that is there has one. Such a host has the time of [`TAKING_UP`] to claim it.
+    pub(super) fn is_to_begin(&mut self, home: u32, nodes: &[NodeInfo], to_be: Option<&str>) -> bool {
+        if to_be.is_none() {
+            return false;
+        }
+        let holds = |node: &&NodeInfo| node.has_dormant(home) && node.takes_rooms();
+        let holders: Vec<&str> = nodes.iter().filter(holds).map(|node| node.id.as_str()).collect();
+        let Some(holder) = rendezvous(home.to_be_bytes(), holders.into_iter()) else {
+            // Those that cannot run it yet.
+            let waits = nodes.iter().any(|node| node.has_dormant(home) && node.id != self.node);
+            return to_be == Some(&*self.node) && !(waits && self.is_left(home));
+        };
+        if holder == self.node {
+            return true;
+        }
+        to_be == Some(&*self.node) && !self.is_left(home)
+    }
+
+    /// Whether a room is left to another host that has a state of it.
+    fn is_left(&mut self, home: u32) -> bool {
+        self.left_to_others.entry(home).or_insert_with(Instant::now).elapsed() < TAKING_UP
+    }
+
+    /// What others have left of these rooms, and what to wait for until their documents are on disk.
+    async fn look_for(&mut self, rooms: &BTreeMap<u32, Option<u64>>) -> Option<(Estate, u64)> {
+        if self.estates.is_none() {
+            return Some((Estate::default(), 0));
+        }
+        // The journal of a host that has a state of a room and does not take it up is looked at as that of one that is gone.
+        let holds = |node: &NodeInfo| rooms.keys().any(|home| node.has_dormant(*home));
+        let live =
+            self.placement.nodes().into_iter().filter(|node| !holds(node)).map(|node| node.id).collect();
+        let (registry, rooms) = (Arc::clone(&self.registry), rooms.clone());
+        self.with_estates(move |estates| {
+            let mut estate = estates.find(&live, registry.homes(), &rooms);
+            let ticket = registry.keep_documents(std::mem::take(&mut estate.documents));
+            (estate, ticket)
+        })
+        .await
+    }
+
+    /// Does something with the shared directory, on a thread that may wait for it.
+    async fn with_estates<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut crate::cluster::estate::Estates) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut estates = self.estates.take()?;
+        let done = blocking::run(move || {
+            let done = work(&mut estates);
+            (estates, done)
+        });
+        // It fails when the runtime ends.
+        let (estates, done) = done.await.ok()?;
+        self.estates = Some(estates);
+        Some(done)
+    }
+
+    /// What other hosts have superseded of this one's states.
+    pub(super) async fn own_marks(&mut self) -> BTreeMap<String, u64> {
+        self.with_estates(|estates| estates.own_marks()).await.unwrap_or_default()
+    }
+
+    /// Whether others may have had a room, and have ended, since it was this host's: then what stands here is not its
+    /// latest state.
+    pub(super) fn may_be_outdated(&self, home: u32, marks: &BTreeMap<String, u64>) -> bool {
+        let room = Homes::name(home);
+        let superseded = marks.get(&room).is_some_and(|mark| *mark > self.homes().generation(home));
+        // Of a room that is not open nothing lies here that could have been marked.
+        self.estates.is_some() && (superseded || !self.registry.is_open(&room))
+    }
+
+    /// Rooms of which this host has a state, and that others have claimed: once the owner has taken that up, or had
+    /// the time for it, the state counts no more.
+    pub(super) async fn yield_dormant(&mut self, claims: &HashMap<u32, (String, u64)>) {
+        let owner_of = |room: &str| Some(&claims.get(&self.registry.homes().number(room)?)?.0);
+        let generations = self.dormant.generations();
+        let overtaken = |room: &&String| owner_of(room).is_some_and(|owner| *owner != self.node);
+        let overtaken: Vec<String> = generations.keys().filter(overtaken).cloned().collect();
+        self.overtaken.retain(|room, _| overtaken.contains(room));
+        if overtaken.is_empty() {
+            return;
+        }
+        let marks = self.own_marks().await;
+        for room in overtaken {
+            let since = *self.overtaken.entry(room.clone()).or_insert_with(Instant::now);
+            if marks.get(&room).copied() > generations.get(&room).copied() {
+                debug!(room, "room has gone on at another host from what this one had of it");
+                self.dormant.remove(&room);
+                self.registry.crew().world().journal.forget(&room.into());
+            } else if (self.estates.is_none() || since.elapsed() > TAKING_UP)
+                && let Some(past) = self.dormant.remove(&room)
+            {
+                // It went on there without what lies here, while this node was away.
+                let home = self.homes().number(&room);
+                let owner = home.and_then(|home| claims.get(&home)).map(|(owner, _)| owner.as_str());
+                warn!(room, owner, "room has another host by now: what this node had of it is set aside");
+                self.registry.set_aside(&room, &past);
+            }
+        }
+    }
+}
