@@ -4,6 +4,8 @@
 //! is for, rooms and players or shards and streams, is not known here.
 
 pub mod artefacts;
+mod budget;
+mod caps;
 mod clock;
 mod crew;
 pub mod deploy;
@@ -19,10 +21,14 @@ mod spread;
 mod strikes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+pub use budget::Shares;
+use budget::{Accounted, Budget, sending_ns};
+pub use caps::{Caps, TooMuchAsked};
 pub use clock::Clock;
 pub use crew::{Crew, CrewParts, EnlistError, Live};
 pub use keeping::keep;
@@ -51,6 +57,10 @@ pub(crate) struct Actor {
     pub(crate) crew: Arc<Crew>,
     pub(crate) sandbox: Sandbox,
     clock: Clock,
+    budget: Budget,
+    /// The turn that is under way: when it began, and what its frames cost beyond it, nanoseconds.
+    turn: Option<Instant>,
+    sending_ns: u64,
     /// The version has changed since somebody last asked.
     changed: bool,
 }
@@ -78,7 +88,46 @@ impl Actor {
         {
             sandbox.open_way_back(&earlier);
         }
-        Self { name, crew, sandbox, clock, changed: false }
+        let budget = Budget::new();
+        Self { name, crew, sandbox, clock, budget, turn: None, sending_ns: 0, changed: false }
+    }
+
+    /// A turn begins: what the actor does until [`Self::end_turn`] counts against its share, and must not wait.
+    pub(crate) fn begin_turn(&mut self) -> Instant {
+        let now = Instant::now();
+        self.sandbox.meter().begin_turn();
+        self.turn = Some(now);
+        now
+    }
+
+    /// A frame of so many bytes goes to so many sessions.
+    #[inline]
+    pub(crate) fn sends(&mut self, sessions: usize, bytes: usize) {
+        self.sending_ns = self.sending_ns.saturating_add(sending_ns(sessions, bytes));
+    }
+
+    /// The turn, if there was one, is over. What it has used.
+    ///
+    /// # Errors
+    /// Why the actor has to end: it asks for more than its share and does not stop.
+    pub(crate) fn end_turn(&mut self) -> Result<Duration, String> {
+        let Some(began) = self.turn.take() else { return Ok(Duration::ZERO) };
+        let now = Instant::now();
+        let meter = self.sandbox.meter();
+        let mut used = meter.end_turn(began.into_std(), now.into_std());
+        used.ran += Duration::from_nanos(std::mem::take(&mut self.sending_ns));
+        let names = (self.crew.plugin(), &*self.name);
+        match self.budget.account(now, used, self.crew.budget(), meter, names) {
+            Accounted::Fine => Ok(used.ran),
+            Accounted::TooMuch(why) => Err(why),
+        }
+    }
+
+    /// Until when the actor takes nothing in, because it has used too much.
+    pub(crate) fn resting(&mut self) -> Option<Instant> {
+        self.budget.rest()?;
+        self.budget.wake(Instant::now());
+        self.budget.rest()
     }
 
     /// Hands one input to the guest.

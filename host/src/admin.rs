@@ -286,9 +286,10 @@ fn way_back(way: &WayBack) -> proto::WayBack {
 fn status(error: &DeployError) -> Status {
     let text = error.to_string();
     match error {
-        DeployError::Version(_) | DeployError::Name { .. } | DeployError::World { .. } => {
-            Status::invalid_argument(text)
-        }
+        DeployError::Version(_)
+        | DeployError::Name { .. }
+        | DeployError::World { .. }
+        | DeployError::Caps(_) => Status::invalid_argument(text),
         DeployError::Unknown(_) => Status::not_found(text),
         DeployError::Rehearsal(_)
         | DeployError::Swap { .. }

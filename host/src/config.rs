@@ -81,6 +81,21 @@ keys! {
         /// Most bytes that are kept on disk for it; the way back, or the probation, ends early there, and says so.
         rollback_max_bytes: u64 = 1 << 30, in 1024..=1 << 40;
     }
+    "Guests" {
+        /// Processor time that a room or shard may use, in per cent of a core; beyond that it waits.
+        room_cpu_share: u32 = 50, in 1..=100;
+        /// What all rooms or shards of a plugin may use together, in per cent of a core; beyond that the busiest wait.
+        /// Without it: all cores but one, half a core where there is one.
+        plugin_cpu_share: Option<u32> = None, in 10..=102_400;
+        /// A room that asks for more than its share for so long is closed, milliseconds; 0: never.
+        overload_close_ms: u64 = 10_000, in 0..=3_600_000;
+        /// PLUGIN.KEY=VALUE: the most that a plugin's manifest may ask for; repeatable. Keys are memory_mib (1024 where
+        /// nothing is said), deadline_ms (1000), snapshot_max_bytes (268435456) and tick_hz (100).
+        plugin_cap: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        /// Linear memory of all guests together, MiB; near it the largest cannot grow. Without it: half of what the machine
+        /// or the control group has.
+        guest_memory_max_mib: Option<u32> = None, in 16..=16_777_216;
+    }
     "Login" {
         /// Who may log in: dev gives any device id a stable account, token wants a signed token.
         auth: Auth = Auth::Dev;
@@ -124,6 +139,8 @@ keys! {
         rooms_per_player: usize = 32, in 1..=1_000_000;
         /// Events that may wait for a room; beyond that its clients are read more slowly.
         room_mailbox: usize = 1024, in 1..=65_536;
+        /// How often rooms may send a player on to another room within a second; beyond that the player stays.
+        player_moves_per_s: u32 = 10, in 1..=1_000_000;
         /// Inputs a room keeps since its last snapshot, to replay them after a trap.
         log_inputs: usize = 4096, in 1..=1_000_000;
         /// Bytes of those inputs.
@@ -144,6 +161,9 @@ keys! {
         stream_messages: usize = 4096, in 1..=1_000_000;
         /// Bytes that it may leave unread.
         stream_max_bytes: usize = 4 * MIB, in 1024..=1024 * MIB;
+        /// Bytes that all streams together may keep for clients that have not read them; beyond it streams with unread
+        /// messages are cut.
+        streams_max_bytes: usize = 256 * MIB, in 1024..=1024 * 1024 * MIB;
     }
     "Cluster" {
         /// The etcd of the cluster: HOST:PORT or http(s)://HOST:PORT, several separated by commas. ETCD_HOST says it too.

@@ -6,6 +6,7 @@
 
 mod door;
 mod down;
+mod frames;
 mod grpc;
 pub mod metrics;
 mod natives;

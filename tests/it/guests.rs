@@ -25,6 +25,8 @@ pub(crate) struct Guests {
     pub(crate) misbehave: Artefact,
     /// The same, but it always saves; 5.0.0.
     pub(crate) misbehave_mended: Artefact,
+    /// The guest that takes as much of the node as it can on request, 1.0.0.
+    pub(crate) greedy: Artefact,
 }
 
 /// The service plugins, each by its own name.
@@ -115,6 +117,7 @@ fn build_all() -> Result<Guests, String> {
         ledger_v2: one("tests/guests/ledger", Some("v2"), 2)?,
         misbehave: one("tests/guests/misbehave", None, 1)?,
         misbehave_mended: one("tests/guests/misbehave", Some("mended"), 5)?,
+        greedy: one("tests/guests/greedy", None, 1)?,
     })
 }
 

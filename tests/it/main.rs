@@ -19,6 +19,7 @@ mod login;
 
 // Guests that misbehave, and the versions of a plugin.
 mod births;
+mod budgets;
 mod compile;
 mod hostile;
 mod limits;

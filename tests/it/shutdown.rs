@@ -64,7 +64,7 @@ async fn a_client_that_ignores_the_goodbye_does_not_keep_the_node() {
 async fn a_guest_cannot_flood_the_log() {
     // It is the log that is to be limited here, not the time.
     let guest = relabelled(&guests().misbehave, |manifest| manifest.limits.deadline_ms = 10_000);
-    let process = Process::start(&guest, &[]);
+    let process = Process::start(&guest, &["--plugin-cap", "game-logic.deadline_ms=10000"]);
     let mut alice = client(&process, "alice").await;
     let asked = Instant::now();
     // Ten thousand lines of 4 KiB in one call.

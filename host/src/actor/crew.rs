@@ -10,6 +10,8 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::budget::{PluginBudget, Shares};
+use super::caps::Caps;
 use super::clock::Clock;
 use super::metrics::ActorMetrics;
 use super::order::Order;
@@ -26,6 +28,8 @@ pub struct Crew {
     clock: Clock,
     world: World,
     metrics: ActorMetrics,
+    budget: PluginBudget,
+    caps: Caps,
     calls: [IntCounter; Input::KINDS.len()],
     faults: AtomicU64,
     reports: mpsc::Sender<Report>,
@@ -89,6 +93,10 @@ pub struct CrewParts {
     pub clock: Clock,
     /// Counters.
     pub metrics: ActorMetrics,
+    /// What processor time its actors may use.
+    pub shares: Shares,
+    /// What its manifests may ask for.
+    pub caps: Caps,
     /// Where actors report to the deployer.
     pub reports: mpsc::Sender<Report>,
 }
@@ -96,9 +104,11 @@ pub struct CrewParts {
 impl Crew {
     /// A crew without actors.
     pub fn new(parts: CrewParts) -> Arc<Self> {
-        let CrewParts { plugin, sample, wit_world, world, clock, metrics, reports } = parts;
+        let CrewParts { plugin, sample, wit_world, world, clock, metrics, shares, caps, reports } = parts;
         let calls = Input::KINDS.map(|kind| metrics.calls.with_label_values(&[kind]));
         Arc::new(Self {
+            budget: PluginBudget::new(shares, metrics.budgets.of(&plugin)),
+            caps,
             plugin,
             sample,
             wit_world,
@@ -140,6 +150,14 @@ impl Crew {
 
     pub(crate) fn metrics(&self) -> &ActorMetrics {
         &self.metrics
+    }
+
+    pub(crate) fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    pub(crate) fn budget(&self) -> &PluginBudget {
+        &self.budget
     }
 
     /// A new actor's world, with a seed that no other one shares. Its time is the present: what is set in `open` for later

@@ -25,6 +25,7 @@ pub use self::start::DeployerParts;
 use self::steps::RolledBack;
 pub use self::way_back::WayBack;
 use super::artefacts::{ArtefactError, Artefacts, Event, EventKind};
+use super::caps::TooMuchAsked;
 use super::crew::Crew;
 use super::names::{Names, TakenError};
 use crate::plugin::{Engine, Version, VersionError};
@@ -90,6 +91,9 @@ pub enum DeployError {
     /// Nothing of what was live on this data directory can be started.
     #[error("none of the versions in the data directory can be started: {0}")]
     NoneStarts(String),
+    /// Its manifest asks for more than the operator allows.
+    #[error("refused: {0}")]
+    Caps(#[from] TooMuchAsked),
     /// No such plugin on this node.
     #[error("no plugin {0:?} on this node")]
     Unknown(String),

@@ -24,7 +24,9 @@ pub use self::replica::{Replica, Start};
 use self::way_back::WayBack;
 use crate::blocking;
 use crate::journal::{Cause, Journal, Letters, RollbackStore};
-use crate::plugin::{Effects, Env, Fault, Input, Instance, LoadError, Records, Snapshot, Verdict, Version};
+use crate::plugin::{
+    Effects, Env, Fault, Input, Instance, LoadError, Meter, Records, Snapshot, Verdict, Version,
+};
 use crate::snowflake::Generator;
 
 /// A room whose guest cannot save its state keeps so many times the inputs that its log is to hold, and no more.
@@ -56,6 +58,8 @@ pub struct World {
     pub letters: Arc<Letters>,
     /// Where it is kept what rooms were when a version took them over.
     pub rollbacks: Arc<RollbackStore>,
+    /// The meter of the actor that this is for; none while it is a plugin's.
+    pub meter: Option<Arc<Meter>>,
     /// What survives it, if the operator has decided; else each plugin's manifest says.
     pub durability: Option<Durability>,
 }
@@ -128,13 +132,20 @@ impl Sandbox {
     /// # Errors
     /// See [`LoadError`].
     pub(crate) fn open(
-        world: World,
+        mut world: World,
         version: &Arc<Version>,
         fallback: Option<Arc<Version>>,
         room: Arc<str>,
         args: Arc<[u8]>,
         env: Env,
     ) -> Result<Self, LoadError> {
+        if version.memory().is_full() {
+            let max = version.memory().max_bytes();
+            return Err(LoadError::Declined(format!(
+                "all guests of the node together have their {max} bytes"
+            )));
+        }
+        world.meter = Some(version.meter());
         let base = Base { begin: Begin::Open, env, settings: Arc::clone(&world.settings) };
         let instance = begin(&world, version, &room, &args, &base)?;
         let mut sandbox = Self::new(world, room, args, instance, base, Records::default());
@@ -170,6 +181,11 @@ impl Sandbox {
             based: false,
             next_snapshot,
         }
+    }
+
+    /// What the guest uses is counted here, whatever version it is.
+    pub(crate) fn meter(&self) -> &Meter {
+        self.world.meter.as_ref().expect("it is set where a sandbox is made")
     }
 
     /// The version that runs.

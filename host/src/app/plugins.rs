@@ -131,6 +131,8 @@ impl Common<'_> {
             ),
             clock: Clock::start(),
             metrics: self.metrics.clone(),
+            shares: settings::shares(self.config, game),
+            caps: settings::caps(self.config, &name),
             reports: sender,
             plugin: name.clone(),
         });

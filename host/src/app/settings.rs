@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use tracing::warn;
 
 use super::{ATTACH_TIMEOUT, StartError};
-use crate::actor::{Address, World};
+use crate::actor::{Address, Caps, Shares, World};
 use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable, Role};
 use crate::discovery::{Options, Tls};
 use crate::game::registry;
 use crate::journal::{Journal, Letters, RollbackStore};
 use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
-use crate::plugin::CompileLimits;
+use crate::plugin::{CompileLimits, of_the_machine};
 use crate::service;
 use crate::snowflake::Generator;
 
@@ -39,6 +39,7 @@ pub(super) fn world(
         journal: Arc::clone(journal),
         letters: Arc::clone(letters),
         rollbacks: Arc::clone(rollbacks),
+        meter: None,
         durability: match config.durability {
             Durable::Manifest => None,
             Durable::None => Some(Durability::None),
@@ -46,6 +47,37 @@ pub(super) fn world(
             Durable::Journal => Some(Durability::Journal),
         },
     }
+}
+
+/// What processor time the actors of a plugin may use. A shard is not ended for using too much: its data would be out of
+/// reach for whoever asks for it next.
+pub(super) fn shares(config: &Config, game: bool) -> Shares {
+    let percent = |percent: u32| f64::from(percent) / 100.0;
+    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+    let close_after = Duration::from_millis(config.overload_close_ms);
+    Shares {
+        actor: percent(config.room_cpu_share),
+        plugin: config.plugin_cpu_share.map_or((cores - 1.0).max(0.5), percent),
+        close_after: (game && !close_after.is_zero()).then_some(close_after),
+    }
+}
+
+/// What the manifests of a plugin may ask for.
+pub(super) fn caps(config: &Config, plugin: &str) -> Caps {
+    let mut caps = Caps::DEFAULT;
+    for (key, value) in config.plugin_cap.get(plugin).into_iter().flatten() {
+        // The configuration has been checked.
+        if let (Some(cap), Ok(value)) = (caps.of(key), value.parse()) {
+            *cap = value;
+        }
+    }
+    caps
+}
+
+/// How much linear memory all guests may have together, bytes.
+pub(super) fn guest_memory_max(config: &Config) -> u64 {
+    let set = config.guest_memory_max_mib.map(|mib| u64::from(mib) << 20);
+    set.or_else(|| of_the_machine().map(|bytes| bytes / 2)).unwrap_or(u64::MAX)
 }
 
 /// The services guests can call: the configured ones, and this node's own, by name: those of
@@ -163,6 +195,7 @@ pub(super) fn plane_bounds(config: &Config) -> service::Bounds {
         shard_mailbox: config.shard_mailbox,
         stream_messages: config.stream_messages,
         stream_bytes: config.stream_max_bytes,
+        streams_bytes: config.streams_max_bytes,
         max_streams: config.max_streams,
     }
 }
@@ -173,6 +206,7 @@ pub(super) fn bounds(config: &Config) -> registry::Bounds {
         rooms_per_room: config.rooms_per_room,
         rooms_per_player: config.rooms_per_player,
         room_mailbox: config.room_mailbox,
+        player_moves_per_s: config.player_moves_per_s,
     }
 }
 

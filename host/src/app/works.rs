@@ -26,7 +26,7 @@ use crate::game::registry::{Parts, Registry};
 use crate::game::{Homes, Profiles};
 use crate::journal::{self, Dormant, Journal, JournalMetrics, Letters, Past, RollbackStore, Surroundings};
 use crate::peer::Security;
-use crate::plugin::Engine;
+use crate::plugin::{Engine, Memory, Shared};
 use crate::service::metrics::ServiceMetrics;
 use crate::service::{Plane, PlaneParts};
 use crate::snowflake::Generator;
@@ -98,8 +98,10 @@ impl Works {
         let rooms = if wanted.iter().any(Wanted::is_game) { config.max_rooms } else { 0 };
         let shards = wanted.iter().filter(|plugin| !plugin.is_game()).count() * config.shards;
         let actors = u32::try_from(rooms + shards).unwrap_or(u32::MAX);
-        let engine =
-            Engine::start(data_dir.join("cache"), actors, MEMORY_MAX, Some(settings::compiler(config)))?;
+        let memory = Memory::new(settings::guest_memory_max(config), actor_metrics.memory.clone());
+        let shared = Shared { processor: actor_metrics.processor.clone(), memory };
+        let compiler = Some(settings::compiler(config));
+        let engine = Engine::for_node(data_dir.join("cache"), actors, MEMORY_MAX, compiler, shared)?;
         std::fs::create_dir_all(&state_dir)
             .map_err(|source| StartError::DataDir { path: state_dir.clone(), source })?;
         let surroundings = Surroundings {

@@ -9,6 +9,9 @@ use super::{AUTH_KEY_MIN_BYTES, Auth, Config, ConfigError};
 
 mod etcd;
 
+/// The keys of a manifest that an operator can cap.
+const CAPS: [&str; 4] = ["memory_mib", "deadline_ms", "snapshot_max_bytes", "tick_hz"];
+
 pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let conflict = |key: &'static str, value: String, problem: String| {
         let origin = sources.get(key).cloned().unwrap_or_else(|| "default".into());
@@ -18,6 +21,14 @@ pub(crate) fn check(config: &Config, sources: &BTreeMap<String, String>) -> Resu
         let least = config.home_rooms;
         let problem = format!("is less than home_rooms = {least}: allowed is {least} to 1000000");
         return conflict("max_rooms", config.max_rooms.to_string(), problem);
+    }
+    for (plugin, caps) in &config.plugin_cap {
+        for (key, value) in caps {
+            if !CAPS.contains(&&**key) || value.parse::<u64>().is_err() {
+                let problem = format!("is no cap: allowed is {} = a whole number", CAPS.join(", "));
+                return conflict("plugin_cap", format!("{plugin}.{key}={value}"), problem);
+            }
+        }
     }
     // A legal frame that no burst can pay for would never get through.
     let burst = usize::try_from(config.bytes_burst).unwrap_or(usize::MAX);

@@ -25,6 +25,8 @@ pub struct GameMetrics {
     pub rooms_refused: IntCounterVec,
     /// Times a guest failed to let a player in.
     pub joins_failed: IntCounter,
+    /// Transfers refused because the player had been moved too often within a second.
+    pub moves_refused: IntCounter,
     /// Documents that a room put in place of one that it did not know.
     pub profile_conflicts: IntCounter,
 }
@@ -53,6 +55,10 @@ impl GameMetrics {
                 IntCounterVec::new(Opts::new(refused.0, refused.1), &["reason"]),
             )?,
             joins_failed: counter("hotseat_joins_failed_total", "Players whom a guest failed to let in")?,
+            moves_refused: counter(
+                "hotseat_moves_refused_total",
+                "Transfers refused because the player had been moved too often within a second",
+            )?,
             profile_conflicts: counter(
                 "hotseat_profile_conflicts_total",
                 "Profiles not replaced because another room was faster",

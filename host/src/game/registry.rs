@@ -3,6 +3,7 @@
 mod entry_faults;
 mod handing;
 mod keeping;
+mod moves;
 mod moving;
 mod rooms;
 mod seating;
@@ -11,12 +12,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use self::entry_faults::EntryFaults;
 use self::handing::Staged;
 pub use self::handing::{Document, Packed, following};
+use self::moves::Moves;
 pub use self::moving::{HOME, MoveError, Moved};
 pub(super) use self::rooms::Maker;
 use self::rooms::{Rooms, Why};
@@ -45,6 +48,8 @@ pub struct Bounds {
     pub rooms_per_player: usize,
     /// Items a room's mailbox holds.
     pub room_mailbox: usize,
+    /// How often rooms may move a player within a second.
+    pub player_moves_per_s: u32,
 }
 
 /// All rooms of this node.
@@ -62,6 +67,7 @@ pub struct Registry {
     leaving: Mutex<HashMap<SessionId, oneshot::Sender<()>>>,
     /// Rooms of other hosts that are loaded and wait for their claims.
     staged: Mutex<HashMap<String, Staged>>,
+    moves: Moves,
     tasks: TaskTracker,
 }
 
@@ -148,6 +154,7 @@ impl Registry {
             users: Mutex::default(),
             leaving: Mutex::default(),
             staged: Mutex::default(),
+            moves: Moves::new(bounds.player_moves_per_s),
             tasks: TaskTracker::new(),
         })
     }
@@ -204,6 +211,15 @@ impl Registry {
     pub(super) fn reaches(&self, name: &str) -> bool {
         let elsewhere = self.homes.are_shared() && (name.contains(AT) || self.homes.number(name).is_some());
         elsewhere || self.exists(name)
+    }
+
+    /// Whether `room` may send a player on now; counts it.
+    pub(super) fn may_move(&self, user: u64, room: &str) -> bool {
+        let may = self.moves.count(user, room, Instant::now());
+        if !may {
+            self.metrics.moves_refused.inc();
+        }
+        may
     }
 
     /// Opens a room for a plugin, unless it is there.

@@ -13,6 +13,7 @@ mod puts;
 mod release;
 mod seats;
 mod ticks;
+mod time;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +38,9 @@ use crate::plugin::Input;
 
 /// Mailbox items taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
+
+/// After a turn that took longer others have theirs first.
+const YIELD: Duration = Duration::from_micros(200);
 
 struct Room {
     name: Arc<str>,
@@ -107,7 +111,10 @@ impl Room {
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
-            let due = self.due();
+            // Who has used too much takes nothing in for a while; orders are heard all the same.
+            let rest = self.actor.resting();
+            let rests = rest.is_some();
+            let due = rest.or_else(|| self.due());
             if let Some(due) = due
                 && due != alarm.deadline()
             {
@@ -115,6 +122,8 @@ impl Room {
             }
             let backed_up = self.actor.sandbox.backed_up();
             let open = homes.gate().is_open();
+            let awake = open && !rests;
+            let mut yields = false;
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => {
@@ -132,23 +141,34 @@ impl Room {
                 }
                 // A host that cannot prove its lease takes nothing in: the room may be another one's by now.
                 () = homes.gate().opened(), if !open => {}
-                () = &mut alarm, if open && due.is_some() => self.on_time(),
-                Some(reply) = answers.recv(), if open => self.on_reply(&reply),
+                () = &mut alarm, if open && due.is_some() => {
+                    if !rests {
+                        self.on_time();
+                        // Timers that are always due do not keep the room from its players.
+                        while !backed_up && batch.len() < BATCH && let Ok(up) = mailbox.try_recv() {
+                            batch.push(up);
+                        }
+                        self.take_all(&mut batch);
+                        yields = true;
+                    }
+                }
+                Some(reply) = answers.recv(), if awake => {
+                    self.actor.begin_turn();
+                    self.on_reply(&reply);
+                }
                 () = journal.space(), if backed_up => {}
-                taken = mailbox.recv_many(&mut batch, BATCH), if open && !backed_up => {
+                taken = mailbox.recv_many(&mut batch, BATCH), if awake && !backed_up => {
                     if taken == 0 {
                         break;
                     }
-                    let now_ms = self.now();
-                    for up in batch.drain(..) {
-                        self.take(now_ms, up);
-                    }
+                    self.actor.begin_turn();
+                    self.take_all(&mut batch);
                     self.on_deferred();
-                    self.trim();
                 }
-                () = std::future::ready(()), if open && !self.deferred.is_empty() => {
+                () = std::future::ready(()), if awake && !self.deferred.is_empty() => {
+                    self.actor.begin_turn();
                     self.on_deferred();
-                    tokio::task::yield_now().await;
+                    yields = true;
                 }
             }
             if self.actor.take_changed() {
@@ -162,6 +182,13 @@ impl Room {
             }
             self.write_out();
             self.count_players();
+            match self.actor.end_turn() {
+                Ok(ran) => yields |= ran > YIELD,
+                Err(why) => self.check(Err(why)),
+            }
+            if yields {
+                tokio::task::yield_now().await;
+            }
         }
         if gone {
             journal.forget(&self.name);
@@ -192,6 +219,18 @@ impl Room {
 
     fn now(&self) -> u64 {
         self.actor.now_ms()
+    }
+
+    /// Takes in what has come from the players.
+    fn take_all(&mut self, batch: &mut Vec<Up>) {
+        if batch.is_empty() {
+            return;
+        }
+        let now_ms = self.now();
+        for up in batch.drain(..) {
+            self.take(now_ms, up);
+        }
+        self.trim();
     }
 
     fn take(&mut self, now_ms: u64, up: Up) {
@@ -304,41 +343,6 @@ impl Room {
         let Reply { token, status, body, text } = reply;
         self.deliver(now_ms, &Input::Reply { token: *token, status: *status, body, text });
         self.settle(now_ms);
-    }
-
-    /// The next moment at which something is due without anybody sending anything.
-    fn due(&mut self) -> Option<Instant> {
-        let ticks = !self.seats.is_empty() || self.ticks.when_empty();
-        let tick = if ticks { self.ticks.due() } else { None };
-        let timer = self.actor.next_timer();
-        [tick, timer, self.absent.due()].into_iter().flatten().min()
-    }
-
-    fn on_time(&mut self) {
-        let now = Instant::now();
-        if self.absent.due().is_some_and(|due| due <= now) {
-            self.give_up_absent(now);
-        }
-        let now_ms = self.actor.ms_at(now);
-        // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
-        for _ in 0..BATCH {
-            match self.actor.sandbox.env().next_timer() {
-                Some((due_ms, id)) if due_ms <= now_ms && self.closing.is_none() => {
-                    self.deliver(now_ms, &Input::Timer { id });
-                    self.settle(now_ms);
-                }
-                _ => break,
-            }
-        }
-        if (!self.seats.is_empty() || self.ticks.when_empty())
-            && self.closing.is_none()
-            && let Some(step) = self.ticks.step(now)
-        {
-            self.registry.metrics.ticks_skipped.inc_by(step.skipped);
-            self.deliver(now_ms, &Input::Tick { dt_ms: step.dt_ms });
-            self.settle(now_ms);
-        }
-        self.trim();
     }
 
     /// Works off what the last call caused.

@@ -11,6 +11,9 @@ use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationCo
 
 use super::cache::Cache;
 use super::compiler::CompileLimits;
+use super::memory::Memory;
+use super::meter::Meter;
+use super::processor::{Processor, ProcessorGauges};
 
 /// The period of the deadline clock. Deadlines are whole milliseconds, so this is the finest that is of use.
 pub(super) const EPOCH: Duration = Duration::from_millis(1);
@@ -32,7 +35,24 @@ struct Inner {
     cache: Cache,
     /// How artefacts are compiled; none: in this process.
     compiler: Option<CompileLimits>,
+    processor: Arc<Processor>,
+    memory: Arc<Memory>,
     stop: Arc<AtomicBool>,
+}
+
+/// What all guests of a node share, and where it is shown.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Long calls.
+    pub processor: ProcessorGauges,
+    /// Linear memory.
+    pub memory: Arc<Memory>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { processor: ProcessorGauges::default(), memory: Memory::unbounded() }
+    }
 }
 
 /// Why there is no engine. None of these pass by themselves.
@@ -69,6 +89,20 @@ impl Engine {
         memory_max_bytes: usize,
         compiler: Option<CompileLimits>,
     ) -> Result<Self, EngineError> {
+        Self::for_node(cache_dir, rooms, memory_max_bytes, compiler, Shared::default())
+    }
+
+    /// As [`Self::start`], with the bounds that a node sets to all of its guests together.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub fn for_node(
+        cache_dir: PathBuf,
+        rooms: u32,
+        memory_max_bytes: usize,
+        compiler: Option<CompileLimits>,
+        shared: Shared,
+    ) -> Result<Self, EngineError> {
         let cache = Cache::open(cache_dir.clone())
             .map_err(|source| EngineError::Cache { path: cache_dir, source })?;
         let pool = pool(rooms.saturating_add(SPARE_SLOTS), memory_max_bytes);
@@ -84,7 +118,7 @@ impl Engine {
                 wasmtime::Engine::new(config().allocation_strategy(single)).map_err(EngineError::Engine)?
             }
         };
-        Self::of(engine, cache, compiler)
+        Self::of(engine, cache, compiler, shared)
     }
 
     /// Starts an engine for a few instances, which leaves nothing on disk and compiles in this process.
@@ -95,17 +129,29 @@ impl Engine {
         let single = InstanceAllocationStrategy::OnDemand;
         let engine =
             wasmtime::Engine::new(config().allocation_strategy(single)).map_err(EngineError::Engine)?;
-        Self::of(engine, Cache::none(), None)
+        Self::of(engine, Cache::none(), None, Shared::default())
     }
 
     fn of(
         engine: wasmtime::Engine,
         cache: Cache,
         compiler: Option<CompileLimits>,
+        shared: Shared,
     ) -> Result<Self, EngineError> {
         let stop = Arc::new(AtomicBool::new(false));
-        start_clock(&engine, &stop).map_err(EngineError::Clock)?;
-        Ok(Self { inner: Arc::new(Inner { engine, cache, compiler, stop }) })
+        let Shared { processor, memory } = shared;
+        let processor = Processor::new(Processor::long_calls(), processor);
+        start_clock(&engine, &processor, &stop).map_err(EngineError::Clock)?;
+        Ok(Self { inner: Arc::new(Inner { engine, cache, compiler, processor, memory, stop }) })
+    }
+
+    /// A meter for one more actor.
+    pub fn meter(&self) -> Arc<Meter> {
+        Meter::new(&self.inner.processor)
+    }
+
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.inner.memory
     }
 
     pub(super) fn engine(&self) -> &wasmtime::Engine {
@@ -179,13 +225,18 @@ fn pool(slots: u32, memory_max_bytes: usize) -> InstanceAllocationStrategy {
 }
 
 /// The deadline clock has a thread of its own: a guest that holds every worker of the runtime must not hold it.
-fn start_clock(engine: &wasmtime::Engine, stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+fn start_clock(
+    engine: &wasmtime::Engine,
+    processor: &Arc<Processor>,
+    stop: &Arc<AtomicBool>,
+) -> std::io::Result<()> {
     let engine = engine.weak();
-    let stop = Arc::clone(stop);
+    let (processor, stop) = (Arc::clone(processor), Arc::clone(stop));
     std::thread::Builder::new().name("deadline-clock".into()).spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(EPOCH);
             let Some(engine) = engine.upgrade() else { return };
+            processor.tick();
             engine.increment_epoch();
         }
     })?;

@@ -75,7 +75,7 @@ pub(super) fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
     let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     let trap = error.downcast_ref::<Trap>().copied();
     let kind = match trap {
-        _ if store.data().limits.refused() => FaultKind::Memory,
+        _ if store.data().limits.refused().is_some() => FaultKind::Memory,
         Some(Trap::Interrupt) => FaultKind::Deadline,
         Some(Trap::StackOverflow) => FaultKind::Stack,
         Some(_) => FaultKind::Trap,
@@ -85,9 +85,7 @@ pub(super) fn fault(store: &mut Store<Host>, error: &wasmtime::Error) -> Fault {
     };
     let text = match kind {
         FaultKind::Deadline => "ran past its deadline".to_owned(),
-        FaultKind::Memory => {
-            format!("asked for more than {} bytes of memory", store.data().limits.memory_max())
-        }
+        FaultKind::Memory => store.data().limits.refused().unwrap_or_default().to_owned(),
         // A language's panic is an `unreachable` to the engine; what it said went to the log before.
         FaultKind::Trap if trap == Some(Trap::UnreachableCodeReached) => {
             store.data_mut().log.last_error().unwrap_or_else(|| error.root_cause().to_string())

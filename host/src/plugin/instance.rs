@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use wasmtime::{Store, UpdateDeadline};
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Expired};
 use super::effects::Effects;
 use super::env::Env;
 use super::fault::{Fault, FaultKind, fault};
 use super::guest::Guest;
 use super::imports::{Ids, LogGate};
 use super::input::Input;
+use super::memory::Held;
+use super::meter::Meter;
 use super::printable::{TEXT_MAX, into_printable};
 use super::version::Version;
 use crate::snowflake::Generator;
@@ -73,32 +75,54 @@ pub(super) struct Host {
     pub(super) ids: Ids,
     pub(super) log: LogGate,
     deadline: Deadline,
+    meter: Arc<Meter>,
     pub(super) settings: Arc<BTreeMap<String, String>>,
 }
 
-/// The store's memory limit.
+/// The store's memory limit: its manifest's, and what the node has left for all guests.
 pub(super) struct Limits {
     memory_max: usize,
-    refused: bool,
+    held: Held,
+    /// What was granted last, bytes.
+    granted: u64,
+    /// A state that is there already comes back: the node does not refuse it.
+    must: bool,
+    refused: Option<String>,
 }
 
 impl Limits {
-    /// The most it may have, bytes.
-    pub(super) fn memory_max(&self) -> usize {
-        self.memory_max
+    fn new(memory_max: usize, held: Held) -> Self {
+        Self { memory_max, held, granted: 0, must: true, refused: None }
     }
 
-    /// Whether it has asked for more.
-    pub(super) fn refused(&self) -> bool {
-        self.refused
+    /// What it has asked for in vain, if it has.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 }
 
 impl wasmtime::ResourceLimiter for Limits {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.memory_max;
-        self.refused |= !fits;
-        Ok(fits)
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.granted = 0;
+        if desired > self.memory_max {
+            self.refused = Some(format!("asked for more than {} bytes of memory", self.memory_max));
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current) as u64;
+        if !self.held.grow(more, self.must) {
+            let max = self.held.memory().max_bytes();
+            self.refused = Some(format!(
+                "asked for {desired} bytes of memory while all guests of the node come near {max}"
+            ));
+            return Ok(false);
+        }
+        self.granted = more;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.held.give_back(std::mem::take(&mut self.granted));
+        Ok(())
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
@@ -130,26 +154,35 @@ impl Instance {
         let limits = &version.manifest().limits;
         let memory_max = usize::try_from(limits.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         let host = Host {
-            limits: Limits { memory_max, refused: false },
+            limits: Limits::new(memory_max, Held::none(version.engine.memory())),
             effects: Effects::default(),
             env,
             ids: Ids::new(Arc::clone(ids)),
             log: LogGate::new(version.manifest().name.clone(), version.label(), room),
             deadline: Deadline::default(),
+            meter: version.engine.meter(),
             settings: Arc::clone(settings),
         };
         let mut store = Store::new(version.engine.engine(), host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(COPY_MAX);
         store.epoch_deadline_callback(|mut store| {
-            Ok(match store.data_mut().deadline.expired() {
-                Some(more) => UpdateDeadline::Continue(more),
-                None => UpdateDeadline::Interrupt,
+            let host = store.data_mut();
+            Ok(match host.deadline.expired() {
+                Expired::On(more) => UpdateDeadline::Continue(more),
+                Expired::Long(more) => {
+                    host.meter.go_long();
+                    UpdateDeadline::Continue(more)
+                }
+                Expired::Over => UpdateDeadline::Interrupt,
             })
         });
         let ticks = store.data_mut().deadline.begin(LIFECYCLE_MS);
         store.set_epoch_deadline(ticks);
-        let guest = match version.pre.instantiate(&mut store) {
+        store.data().meter.begin_call();
+        let instantiated = version.pre.instantiate(&mut store);
+        store.data().meter.end_call();
+        let guest = match instantiated {
             Ok(guest) => guest,
             Err(error) => return Err(fault(&mut store, &error)),
         };
@@ -160,6 +193,11 @@ impl Instance {
     /// The version this is an instance of.
     pub fn version(&self) -> &Arc<Version> {
         &self.version
+    }
+
+    /// Counts what it uses for this actor from now on.
+    pub fn set_meter(&mut self, meter: &Arc<Meter>) {
+        self.store.data_mut().meter = Arc::clone(meter);
     }
 
     /// Begins a new room.
@@ -240,6 +278,7 @@ impl Instance {
     /// A [`Fault`]; the instance is spent and the effects are gone.
     pub fn call(&mut self, input: &Input<'_>) -> Result<Verdict, Fault> {
         self.begin(if self.replaying { self.deadline_ms * REPLAY_STRETCH } else { self.deadline_ms });
+        self.store.data_mut().limits.must = self.replaying;
         let mark = (!input.changes_state()).then(|| self.store.data().env.mark());
         let result = self.guest.call(&mut self.store, input);
         let verdict = self.end(result)?;
@@ -288,12 +327,15 @@ impl Instance {
         let host = self.store.data_mut();
         host.effects.clear();
         host.log.begin();
+        host.limits.must = true;
+        host.meter.begin_call();
         let ticks = host.deadline.begin(deadline_ms);
         self.store.set_epoch_deadline(ticks);
     }
 
     #[inline]
     fn end<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, Fault> {
+        self.store.data().meter.end_call();
         result.map_err(|error| fault(&mut self.store, &error))
     }
 }

@@ -12,6 +12,8 @@ use super::compiler::CompileError;
 use super::engine::Engine;
 use super::guest::GuestPre;
 use super::imports;
+use super::memory::Memory;
+use super::meter::Meter;
 
 /// A version. Shared by all its instances; the code goes when the last of them is gone.
 pub struct Version {
@@ -201,6 +203,16 @@ impl Version {
     /// The protocol files behind them, an encoded `FileDescriptorSet`.
     pub fn descriptors(&self) -> &[u8] {
         &self.served.descriptors
+    }
+
+    /// A meter for one more actor of this version.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.engine.meter()
+    }
+
+    /// The memory that it shares with all guests of the node.
+    pub fn memory(&self) -> &Memory {
+        self.engine.memory()
     }
 
     /// How long compiling took, or loading the compiled code.

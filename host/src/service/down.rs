@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::frames::Unread;
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
 use super::shard::{Ears, Exit, Shard};
@@ -23,6 +24,8 @@ pub(super) struct Birth {
     /// What an earlier process left of it.
     pub(super) past: Option<Past>,
     pub(super) services: Services,
+    /// What all streams of the node keep.
+    pub(super) unread: Arc<Unread>,
     pub(super) metrics: ServiceMetrics,
     pub(super) ears: Ears,
     /// Told once the shard serves or is down.
@@ -31,7 +34,7 @@ pub(super) struct Birth {
 
 /// Runs a shard until the node ends.
 pub(super) async fn run(birth: Birth) {
-    let Birth { crew, name, live, mut past, services, metrics, mut ears, ready } = birth;
+    let Birth { crew, name, live, mut past, services, unread, metrics, mut ears, ready } = birth;
     let mut ready = Some(ready);
     let mut version = live.version;
     let mut fallback = live.fallback;
@@ -40,7 +43,8 @@ pub(super) async fn run(birth: Birth) {
             Ok(sandbox) => {
                 let back = past.take().is_some();
                 let actor = Actor::new(Arc::clone(&crew), Arc::clone(&name), sandbox);
-                let (mut shard, answers) = Shard::new(actor, services.clone(), metrics.clone());
+                let (mut shard, answers) =
+                    Shard::new(actor, services.clone(), Arc::clone(&unread), metrics.clone());
                 if back {
                     shard.come_back();
                 }

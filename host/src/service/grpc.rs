@@ -2,20 +2,22 @@
 //!
 //! Messages pass as they are; deadlines, statuses and streams are translated.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
 use hotseat_build::{Method, MethodKind};
 use tonic::server::Grpc;
 use tonic::{Code as GrpcCode, Request, Response, Status};
 use tower::service_fn;
 
+use super::frames::StreamBody;
 use super::plane::{Plane, Route};
 use super::request::{Code, Failure};
+use super::stream::Messages;
 use crate::actor::Raw;
 
 /// The largest request message, bytes: what a guest may be given (`wit/service.wit`).
@@ -40,14 +42,22 @@ pub(super) async fn serve(plane: &Plane, request: HttpRequest<Body>) -> HttpResp
     };
     let timeout = timeout(request.headers());
     let mut grpc = Grpc::new(Raw).apply_max_message_size_config(Some(REQUEST_MAX), None);
-    let response = if method.kind == MethodKind::Subscribe {
-        let call = |request: Request<Bytes>| subscribe(plane, &route, method, request.into_inner());
-        grpc.server_streaming(service_fn(call), request).await
-    } else {
+    if method.kind != MethodKind::Subscribe {
         let call = |request: Request<Bytes>| unary(plane, &route, method, request.into_inner(), timeout);
-        grpc.unary(service_fn(call), request).await
+        return grpc.unary(service_fn(call), request).await.map(Body::new);
+    }
+    // The stream's messages are frames already, which all of its readers share: they need no encoder.
+    let begun = Mutex::new(None);
+    let call = |request: Request<Bytes>| async {
+        let messages = subscribe(plane, &route, method, request.into_inner()).await?;
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(messages);
+        Ok::<_, Status>(Response::new(stream::empty::<Result<Bytes, Status>>().boxed()))
     };
-    response.map(Body::new)
+    let response = grpc.server_streaming(service_fn(call), request).await;
+    match begun.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(messages) => response.map(|_| Body::new(StreamBody::new(messages))),
+        None => response.map(Body::new),
+    }
 }
 
 async fn unary(
@@ -71,14 +81,13 @@ async fn subscribe(
     route: &Route<'_>,
     method: &Method,
     body: Bytes,
-) -> Result<Response<BoxStream<'static, Result<Bytes, Status>>>, Status> {
+) -> Result<Messages, Status> {
     let result = plane.subscribe(route, method, body).await;
     plane.count(route, result.as_ref().map_or_else(|failure| failure.code.number(), |_| 0));
-    let messages = result.map_err(status)?;
-    Ok(Response::new(messages.map(|message| message.map_err(status)).boxed()))
+    result.map_err(status)
 }
 
-fn status(failure: Failure) -> Status {
+pub(super) fn status(failure: Failure) -> Status {
     Status::new(GrpcCode::from_i32(failure.code.number()), failure.text)
 }
 

@@ -17,6 +17,8 @@ pub struct ServiceMetrics {
     pub streams: IntGauge,
     /// Streams cut because their clients did not read.
     pub cut: IntCounter,
+    /// Bytes of messages that clients of streams have not read.
+    pub unread: IntGauge,
     /// Answers and messages that wait for the disk.
     pub held: IntGauge,
     /// TLS handshakes that came to nothing, by why: `failed`, `timeout`.
@@ -42,6 +44,7 @@ impl ServiceMetrics {
             shards_down: gauge("hotseat_service_shards_down", "Shards that cannot serve")?,
             streams: gauge("hotseat_service_streams", "Streams that are open")?,
             cut: counter("hotseat_service_streams_cut_total", "Streams whose clients did not read")?,
+            unread: gauge("hotseat_service_streams_unread_bytes", "Messages that clients have not read")?,
             held: gauge("hotseat_service_held", "Answers and messages that wait for the disk")?,
             handshakes: by_why(
                 "hotseat_grpc_handshakes_refused_total",

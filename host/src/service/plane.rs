@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::down::{self, Birth};
+use super::frames::Unread;
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
 use super::shard::Ears;
@@ -31,6 +32,8 @@ pub struct Bounds {
     pub stream_messages: usize,
     /// Bytes it may leave unread.
     pub stream_bytes: usize,
+    /// Bytes that all streams together may keep for clients that have not read them.
+    pub streams_bytes: usize,
     /// Streams that may be open at a time.
     pub max_streams: usize,
 }
@@ -51,6 +54,7 @@ pub struct PlaneParts {
 pub struct Plane {
     parts: PlaneParts,
     plugins: Vec<Plugin>,
+    unread: Arc<Unread>,
     tasks: TaskTracker,
 }
 
@@ -106,7 +110,8 @@ pub(super) struct Route<'a> {
 impl Plane {
     /// A plane without services.
     pub fn new(parts: PlaneParts) -> Self {
-        Self { parts, plugins: Vec::new(), tasks: TaskTracker::new() }
+        let unread = Unread::new(parts.bounds.streams_bytes, parts.metrics.unread.clone());
+        Self { parts, plugins: Vec::new(), unread, tasks: TaskTracker::new() }
     }
 
     /// The name of a shard, in the journal and in logs. No room has a `#` in its name.
@@ -148,6 +153,7 @@ impl Plane {
                 name,
                 live,
                 services: self.parts.services.clone(),
+                unread: Arc::clone(&self.unread),
                 metrics: self.parts.metrics.clone(),
                 ears: Ears { mailbox, orders, gone },
                 ready,
@@ -236,7 +242,7 @@ impl Plane {
             messages: self.parts.bounds.stream_messages,
             bytes: self.parts.bounds.stream_bytes,
         };
-        let queue = Arc::new(Queue::new(bounds));
+        let queue = Arc::new(Queue::new(bounds, Arc::clone(&self.unread)));
         let (answer, answered) = oneshot::channel();
         let shard = route.shard(method, &body)?;
         let method = method.path.as_str().into();

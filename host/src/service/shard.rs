@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use self::told::Said;
+use super::frames::Unread;
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
 use super::stream::Queue;
@@ -23,6 +24,9 @@ use crate::plugin::{Fault, FaultKind, Input};
 
 /// Requests taken at a time; orders and time are looked at in between.
 const BATCH: usize = 64;
+
+/// After a turn that took longer others have theirs first.
+const YIELD: Duration = Duration::from_micros(200);
 
 /// Faults of timers and the like within the window of [`Strikes`] that take the shard down.
 const STRIKES: u32 = 10;
@@ -67,6 +71,7 @@ enum Deferred {
 pub(super) struct Shard {
     actor: Actor,
     services: Services,
+    unread: Arc<Unread>,
     metrics: ServiceMetrics,
     streams: HashMap<u64, Arc<Queue>>,
     replies: mpsc::Sender<Reply>,
@@ -87,6 +92,7 @@ impl Shard {
     pub(super) fn new(
         actor: Actor,
         services: Services,
+        unread: Arc<Unread>,
         metrics: ServiceMetrics,
     ) -> (Self, mpsc::Receiver<Reply>) {
         let synced = actor.crew.world().journal.synced();
@@ -94,6 +100,7 @@ impl Shard {
         let shard = Self {
             actor,
             services,
+            unread,
             metrics,
             streams: HashMap::new(),
             replies,
@@ -139,14 +146,18 @@ impl Shard {
             if self.down.is_some() {
                 break false;
             }
-            let due = self.actor.next_timer();
+            // Who has used too much takes nothing in for a while; orders are heard all the same.
+            let rest = self.actor.resting();
+            let awake = rest.is_none();
+            let due = rest.or_else(|| self.actor.next_timer());
             if let Some(due) = due
                 && due != alarm.deadline()
             {
                 alarm.as_mut().reset(due);
             }
             let backed_up = self.actor.sandbox.backed_up();
-            let takes = !backed_up && self.held.len() < HELD_MAX;
+            let takes = awake && !backed_up && self.held.len() < HELD_MAX;
+            let mut yields = false;
             let waits_for = self.held.front().map(|(position, _)| *position);
             tokio::select! {
                 biased;
@@ -158,14 +169,26 @@ impl Shard {
                     self.check(obeyed);
                 }
                 () = reached(&mut self.synced, waits_for), if waits_for.is_some() => {}
-                () = &mut alarm, if due.is_some() => self.on_time(),
-                Some(reply) = answers.recv() => self.on_reply(&reply),
-                Some(channel) = ears.gone.recv() => self.on_gone(channel),
+                () = &mut alarm, if due.is_some() => {
+                    if awake {
+                        self.on_time();
+                        yields = true;
+                    }
+                }
+                Some(reply) = answers.recv(), if awake => {
+                    self.actor.begin_turn();
+                    self.on_reply(&reply);
+                }
+                Some(channel) = ears.gone.recv(), if awake => {
+                    self.actor.begin_turn();
+                    self.on_gone(channel);
+                }
                 () = journal.space(), if backed_up => {}
                 taken = ears.mailbox.recv_many(&mut batch, BATCH), if takes => {
                     if taken == 0 {
                         break true;
                     }
+                    self.actor.begin_turn();
                     let now_ms = self.now();
                     for request in batch.drain(..) {
                         self.take(now_ms, request);
@@ -173,10 +196,19 @@ impl Shard {
                     let trimmed = self.actor.trim();
                     self.check(trimmed);
                 }
-                () = std::future::ready(()), if !self.deferred.is_empty() => tokio::task::yield_now().await,
+                () = std::future::ready(()), if awake && !self.deferred.is_empty() => yields = true,
             }
-            self.on_deferred();
+            if awake {
+                self.on_deferred();
+            }
             self.flush();
+            match self.actor.end_turn() {
+                Ok(ran) => yields |= ran > YIELD,
+                Err(why) => self.check(Err(why)),
+            }
+            if yields {
+                tokio::task::yield_now().await;
+            }
         };
         if stopped {
             self.last_words().await;
@@ -256,6 +288,7 @@ impl Shard {
     }
 
     fn on_time(&mut self) {
+        self.actor.begin_turn();
         let now_ms = self.now();
         // A timer set for "now" by a timer's own handler waits for the next round, so this ends.
         for _ in 0..BATCH {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
+use super::frames::Unread;
 use super::request::{Code, Failure};
 
 /// What a client may leave unread.
@@ -25,6 +26,7 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Queue {
     bounds: Bounds,
+    unread: Arc<Unread>,
     state: Mutex<State>,
 }
 
@@ -37,8 +39,8 @@ struct State {
 }
 
 impl Queue {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, state: Mutex::default() }
+    pub(super) fn new(bounds: Bounds, unread: Arc<Unread>) -> Self {
+        Self { bounds, unread, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -54,12 +56,19 @@ impl Queue {
             return true;
         }
         let Bounds { messages, bytes } = self.bounds;
-        let fits = state.messages.len() < messages && state.bytes + message.len() <= bytes;
+        // While all streams together are over their bound, one that is not read is cut, and one that is read goes on.
+        let over = self.unread.is_over() && !state.messages.is_empty();
+        let fits = state.messages.len() < messages && state.bytes + message.len() <= bytes && !over;
         if fits {
             state.bytes += message.len();
             state.messages.push_back(message.clone());
         } else {
-            let text = format!("cut: more than {messages} messages or {bytes} bytes were left unread");
+            let text = if over {
+                let all = self.unread.max_bytes();
+                format!("cut: all streams of the node together left more than {all} bytes unread")
+            } else {
+                format!("cut: more than {messages} messages or {bytes} bytes were left unread")
+            };
             state.messages = VecDeque::new();
             state.ended = Some(Err(Failure::new(Code::ResourceExhausted, text)));
         }
@@ -131,8 +140,29 @@ mod tests {
 
     use super::*;
 
+    fn unread(max_bytes: usize) -> Arc<Unread> {
+        Unread::new(max_bytes, prometheus::IntGauge::new("unread", "unread").unwrap())
+    }
+
+    #[tokio::test]
+    async fn when_all_streams_are_over_their_bound_one_that_is_not_read_is_cut() {
+        let unread = unread(10);
+        let stream = || Arc::new(Queue::new(Bounds { messages: 9, bytes: 1000 }, Arc::clone(&unread)));
+        let (slow, quick) = (stream(), stream());
+        let (gone, _words) = words();
+        let mut slow_reader = Messages { queue: Arc::clone(&slow), channel: 1, gone: gone.clone() };
+        let mut quick_reader = Messages { queue: Arc::clone(&quick), channel: 2, gone };
+        let message = unread.frame(&[0; 20]);
+        assert!(slow.push(&message) && quick.push(&message));
+        quick_reader.next().await.unwrap().unwrap();
+        assert!(quick.push(&message));
+        assert!(!slow.push(&message));
+        let cut = slow_reader.next().await.unwrap().unwrap_err();
+        assert!(cut.text.contains("10 bytes"), "{}", cut.text);
+    }
+
     fn pair(messages: usize, bytes: usize) -> (Arc<Queue>, Messages, mpsc::UnboundedReceiver<u64>) {
-        let queue = Arc::new(Queue::new(Bounds { messages, bytes }));
+        let queue = Arc::new(Queue::new(Bounds { messages, bytes }, unread(1 << 20)));
         let (gone, words) = words();
         let reader = Messages { queue: Arc::clone(&queue), channel: 9, gone };
         (queue, reader, words)

@@ -54,8 +54,9 @@ impl<G: Game> Room<G> {
     }
 
     /// *Effect.* Moves a player, socket and all, to another room of this plugin: [`Game::leave`] here, then
-    /// [`Game::join`] there. If there is no such room the player stays, and this one sees [`Game::rejoin`]. If the room
-    /// ends on the way or fails in its `join`, the player goes to its home room.
+    /// [`Game::join`] there. If there is no such room, or the player has been moved too often within this second, the
+    /// player stays, and this one sees [`Game::rejoin`]. If the room ends on the way or fails in its `join`, the player goes
+    /// to its home room.
     pub fn transfer(&self, user: UserId, room: &str) {
         host::transfer(user, room);
     }

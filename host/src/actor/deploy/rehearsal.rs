@@ -64,6 +64,7 @@ impl Inner {
                 wanted: self.crew.wit_world(),
             });
         }
+        self.crew.caps().check(&version.manifest().limits)?;
         Ok(Arc::new(version))
     }
 

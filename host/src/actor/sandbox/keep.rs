@@ -31,11 +31,12 @@ impl Sandbox {
     /// # Errors
     /// [`RestoreError`]; nothing has been changed.
     pub(crate) fn restore(
-        world: World,
+        mut world: World,
         version: &Arc<Version>,
         room: Arc<str>,
         past: &Past,
     ) -> Result<Self, RestoreError> {
+        world.meter = Some(version.meter());
         let (args, base) = Base::decode(&past.base).ok_or(RestoreError::Base)?;
         let log = Records::from_bytes(past.inputs.clone())?;
         let instance = begin(&world, version, &room, &args, &base)?;

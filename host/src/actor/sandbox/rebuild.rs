@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::base::{Base, Begin};
 use super::{Sandbox, World};
-use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Records, Verdict, Version};
+use crate::plugin::{Effect, Fault, Input, Instance, LoadError, Meter, Records, Verdict, Version};
 use crate::snowflake::Generator;
 use crate::telemetry::log_limit::limited;
 
@@ -71,12 +71,13 @@ pub(super) fn begin(
     args: &[u8],
     base: &Base,
 ) -> Result<Instance, LoadError> {
-    begin_in(&world.ids, version, room, args, base)
+    begin_in(&world.ids, world.meter.as_ref(), version, room, args, base)
 }
 
 /// As [`begin`], apart from a node.
 pub(super) fn begin_in(
     ids: &Arc<Generator>,
+    meter: Option<&Arc<Meter>>,
     version: &Arc<Version>,
     room: &Arc<str>,
     args: &[u8],
@@ -84,6 +85,9 @@ pub(super) fn begin_in(
 ) -> Result<Instance, LoadError> {
     let env = base.env.clone();
     let mut instance = Instance::new(version, Arc::clone(room), env, ids, &base.settings)?;
+    if let Some(meter) = meter {
+        instance.set_meter(meter);
+    }
     match &base.begin {
         Begin::Load(snapshot) => instance.load(snapshot)?,
         Begin::Open => {

@@ -59,7 +59,7 @@ impl Replica {
     pub fn begin(start: &Start, version: &Arc<Version>) -> Result<Self, LoadError> {
         let ids = Arc::new(Generator::standing_at(MACHINE, start.base.env.now_ms));
         let Start { room, args, base } = start;
-        Ok(Self { instance: begin_in(&ids, version, room, args, base)? })
+        Ok(Self { instance: begin_in(&ids, None, version, room, args, base)? })
     }
 
     /// Hands one input to the guest as it was recorded. `again`: it has been handled before, so deadlines are relaxed

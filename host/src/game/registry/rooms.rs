@@ -121,7 +121,13 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { max_rooms: 10, room_mailbox: 1, rooms_per_room: 4, rooms_per_player: 2 };
+    const BOUNDS: Bounds = Bounds {
+        max_rooms: 10,
+        room_mailbox: 1,
+        rooms_per_room: 4,
+        rooms_per_player: 2,
+        player_moves_per_s: 9,
+    };
     const HOMES: usize = 3;
 
     fn open(rooms: &mut Rooms, name: &str, why: Why) -> Result<(), CreateError> {

@@ -36,15 +36,18 @@ impl Room {
     fn carry_out(&mut self, effect: Effect<'_>, cause: Option<u64>) {
         match effect {
             Effect::Send { user, op, payload } => {
+                self.actor.sends(1, payload.len());
                 if self.seats.send(user, op, payload).is_some_and(|push| push != Push::Queued) {
                     self.registry.metrics.undelivered.inc();
                 }
             }
             Effect::Broadcast { users: [], op, payload } => {
+                self.actor.sends(self.seats.len(), payload.len());
                 let missed = self.seats.send_all(op, payload);
                 self.registry.metrics.undelivered.inc_by(missed);
             }
             Effect::Broadcast { users, op, payload } => {
+                self.actor.sends(users.len(), payload.len());
                 let missed = self.seats.send_some(users, op, payload);
                 self.registry.metrics.undelivered.inc_by(missed);
             }
@@ -91,6 +94,8 @@ impl Room {
     fn transfer(&mut self, user: u64, room: &str) {
         if room == &*self.name || !self.registry.reaches(room) {
             debug!(room = %self.name, user, to = room, "no such room to move to");
+            self.deferred.push_back(Deferred::Rejoin(user));
+        } else if self.seats.sits(user) && !self.registry.may_move(user, &self.name) {
             self.deferred.push_back(Deferred::Rejoin(user));
         } else if self.seats.start_move(user, Target::Room(room.to_owned())) {
             self.pending.push_back(Departure(user, LeaveReason::Transferred));

@@ -80,6 +80,11 @@ impl Seats {
         self.seats.contains_key(&user)
     }
 
+    /// Whether the user sits here and is not on the way out.
+    pub(super) fn sits(&self, user: u64) -> bool {
+        self.seats.get(&user).is_some_and(|seat| matches!(seat.place, Place::Here))
+    }
+
     /// Rises whenever somebody sits down, gets up or begins to move.
     pub(super) fn changes(&self) -> u64 {
         self.changes

@@ -13,9 +13,22 @@ use crate::service::request::{Code, Failure};
 pub(super) enum Said {
     Answer(oneshot::Sender<Result<Bytes, Failure>>, Result<Bytes, Failure>),
     Subscribed(oneshot::Sender<Result<u64, Failure>>, Result<u64, Failure>),
-    Messages { channels: Box<[u64]>, message: Bytes },
-    End { channel: u64, result: Result<(), Failure> },
-    Call { token: u64, service: String, instance: String, method: String, body: Bytes },
+    /// The message is a frame as the streams' clients get it.
+    Messages {
+        channels: Box<[u64]>,
+        message: Bytes,
+    },
+    End {
+        channel: u64,
+        result: Result<(), Failure>,
+    },
+    Call {
+        token: u64,
+        service: String,
+        instance: String,
+        method: String,
+        body: Bytes,
+    },
 }
 
 impl Shard {
@@ -27,10 +40,9 @@ impl Shard {
         let mut effects = std::mem::take(self.actor.sandbox.effects());
         for effect in effects.iter() {
             match effect {
-                Effect::SendChannels { channels, message } => self.said.push(Said::Messages {
-                    channels: channels.into(),
-                    message: Bytes::copy_from_slice(message),
-                }),
+                Effect::SendChannels { channels, message } => self
+                    .said
+                    .push(Said::Messages { channels: channels.into(), message: self.unread.frame(message) }),
                 Effect::EndChannel { channel, status, text } => {
                     let code = Code::Guest(i32::try_from(status).unwrap_or(i32::MAX));
                     let result = if status == 0 { Ok(()) } else { Err(Failure::new(code, cut(text))) };
