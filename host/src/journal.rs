@@ -297,9 +297,10 @@ impl Journal {
         self.shared.lock().queued
     }
 
-    /// Whether a base of so many bytes leaves half of what may wait to inputs. A larger one does if nothing waits.
-    pub fn takes_base(&self, bytes: usize) -> bool {
-        let waiting = self.waiting();
+    /// Whether a base of so many bytes leaves half of what may wait to inputs, with `besides` bytes that are to come before
+    /// it. A larger one does if nothing waits.
+    pub fn takes_base(&self, bytes: usize, besides: usize) -> bool {
+        let waiting = self.waiting().saturating_add(besides);
         waiting == 0 || waiting.saturating_add(bytes) <= self.shared.bounds.buffer_bytes / 2
     }
 

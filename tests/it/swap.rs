@@ -1,7 +1,5 @@
 //! A new version under live players: what goes on, what changes, what is refused.
 
-use std::time::Duration;
-
 use futures_util::future::{join, join_all};
 use game_logic::messages::{PING_ACK, PING_REQ, Ping};
 use hotseat::app::DeployError;
@@ -9,10 +7,11 @@ use hotseat::proto::admin::DeployRequest;
 use hotseat_client::Client;
 use hotseat_packet::{Message as _, Reader};
 use ledger::{CLOSED, COUNT, COUNTED};
+use misbehave::{ANSWER, ECHO, FILL};
 
 use crate::arena::{Player, ping};
 use crate::guests::{guests, relabelled, versioned};
-use crate::world::{World, eventually};
+use crate::world::{World, ask, eventually};
 
 /// Counts once: what the ledger answers, count and version.
 pub(crate) async fn count(client: &mut Client, seq: u32) -> (u32, u8) {
@@ -240,16 +239,22 @@ async fn deployments_at_the_same_time_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_caller_that_goes_away_does_not_stop_a_deployment() {
-    let world = World::start(&guests().ledger).await;
+async fn a_caller_that_goes_away_once_it_is_compiled_does_not_stop_a_deployment() {
+    let world = World::start(&guests().misbehave).await;
     let mut alice = world.client("alice").await;
-    assert_eq!(count(&mut alice, 1).await, (1, 1));
-    let gone = tokio::time::timeout(Duration::ZERO, world.deploy(&guests().ledger_v2)).await;
-    if gone.is_err() {
-        eventually("version 2", async || (world.live().await == "2.0.0").then_some(())).await;
+    let next = versioned(&guests().misbehave, 2);
+    // A state that takes a while to be rehearsed and handed over.
+    ask(&mut alice, FILL, &(8u32 << 20).to_be_bytes(), FILL + ANSWER).await;
+    let begun = async || {
+        let state = world.plugin().await.state;
+        ["rehearsing", "swapping"].contains(&state.as_str()).then_some(())
+    };
+    tokio::select! {
+        report = world.deploy(&next) => assert!(report.is_ok()),
+        () = eventually("a rehearsal", begun) => {}
     }
-    world.deploy(&guests().ledger_v2).await.unwrap();
-    assert_eq!(count(&mut alice, 2).await, (2, 2));
+    eventually("version 2", async || (world.live().await == "2.0.0").then_some(())).await;
+    ask(&mut alice, ECHO, b"there", ECHO + ANSWER).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

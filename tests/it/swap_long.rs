@@ -98,8 +98,11 @@ async fn many_large_rooms_are_handed_over_within_bounds() {
     assert_eq!(report.pauses.len(), ROOMS);
     let load = report.load;
     assert!(load.state_bytes >= ROOMS as u64 * u64::from(STATE), "{load:?}");
-    // Half of what may wait for the disk and one state: the rest is left to the inputs of those who play on.
-    assert!((u64::from(STATE)..48 << 20).contains(&load.peak_bytes), "{load:?}");
+    // The deployment takes half of what may wait for the disk; what else waits there is of others, such as bases that are
+    // written anew, and has a bound of 64 MiB and the last one to come.
+    let bound = (64 << 20) + 3 * u64::from(STATE);
+    assert!((u64::from(STATE)..bound).contains(&load.peak_bytes), "{load:?}");
+    assert!(bound < load.state_bytes);
     // What players waited is at least what their rooms stood still.
     assert!(load.players_waited >= report.pause(100), "{load:?}");
     for client in &mut players {

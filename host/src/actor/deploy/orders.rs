@@ -83,7 +83,7 @@ pub(super) async fn ask_all(
         };
         let kib = u32::try_from(bytes.div_ceil(1024).clamp(1, UNDER_WAY_KIB)).unwrap_or(u32::MAX);
         let _turn = turns.acquire_many(kib).await.expect("nobody closes it");
-        if tokio::time::timeout(DISK_PATIENCE, space(journal, bytes)).await.is_err() {
+        if tokio::time::timeout(DISK_PATIENCE, space(journal, bytes, under_way)).await.is_err() {
             return (
                 room.name,
                 Err(format!("the disk has had no space for its state for {DISK_PATIENCE:?}")),
@@ -108,9 +108,9 @@ pub(super) async fn ask_all(
     Course { answers, peak_bytes: peak.load(Ordering::Relaxed), stalled }
 }
 
-/// Waits until the disk has space for a state.
-async fn space(journal: &Journal, bytes: usize) {
-    while !journal.takes_base(bytes) {
+/// Waits until the disk has space for a state beside those that are under way.
+async fn space(journal: &Journal, bytes: usize, under_way: &AtomicUsize) {
+    while !journal.takes_base(bytes, under_way.load(Ordering::Relaxed)) {
         tokio::time::sleep(LOOK).await;
     }
 }
