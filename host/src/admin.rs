@@ -7,20 +7,25 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::error;
+use tower::ServiceExt as _;
 
 pub use self::cluster::Place;
 use crate::actor::artefacts::Event as PluginEvent;
 use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step, WayBack};
 use crate::cluster::rollout::Rollout;
 use crate::game::registry::Registry;
+use crate::http::metrics::HttpMetrics;
+use crate::http::{Bounds, Port, client_streams};
 use crate::plugin;
 use crate::proto::admin::admin_server::{Admin, AdminServer};
 use crate::proto::{ADMIN_MESSAGE_MAX_BYTES, DESCRIPTORS, admin as proto};
@@ -52,8 +57,27 @@ pub struct Node {
     pub place: Place,
 }
 
-/// Serves operators until `stop` fires.
-pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
+/// How much operators may keep of the node. The largest message of each large request is held in memory.
+const BOUNDS: Bounds = Bounds {
+    connections: 256,
+    handshake: Duration::from_secs(5),
+    idle: Duration::from_secs(60),
+    stall: Duration::from_secs(10),
+    uploads: 4,
+    turn: Duration::from_secs(30),
+};
+
+/// What a request gets that is none of gRPC and for none of the paths.
+const PATHS: &str = "not found: there are /metrics, /healthz, /readyz, and gRPC (proto/admin.proto)\n";
+
+/// Serves operators until `stop` fires; receives `uploads` large requests at a time.
+pub async fn serve(
+    listener: TcpListener,
+    node: Node,
+    uploads: usize,
+    http: HttpMetrics,
+    stop: CancellationToken,
+) {
     let (metrics, node_health) = (Arc::clone(&node.metrics), node.metrics.health.clone());
     let service = AdminServer::new(node).max_decoding_message_size(ADMIN_MESSAGE_MAX_BYTES);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -61,17 +85,38 @@ pub async fn serve(listener: TcpListener, node: Node, stop: CancellationToken) {
         .build_v1()
         .expect("the descriptors were made with this build");
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let router = tonic::service::Routes::new(service)
-        .add_service(reflection)
-        .add_service(health)
-        .into_axum_router()
+    let services =
+        tonic::service::Routes::new(service).add_service(reflection).add_service(health).into_axum_router();
+    let paths = Router::new()
         .route("/metrics", get(move || async move { metrics.render() }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || async move { readiness(&node_health) }));
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        error!(%error, "the admin door has failed");
-    }
+        .route("/readyz", get(move || async move { readiness(&node_health) }))
+        .fallback(|| async { (StatusCode::NOT_FOUND, PATHS) });
+    let mut streams = client_streams(DESCRIPTORS);
+    streams.insert("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned());
+    let port = Port {
+        name: "admin",
+        bounds: Bounds { uploads, ..BOUNDS },
+        http1: true,
+        acceptor: None,
+        streams,
+        handshakes: None,
+        metrics: http,
+    };
+    let handle = move |request: HttpRequest<Body>| {
+        let router = if is_grpc(request.headers()) { &services } else { &paths };
+        let answered = router.clone().oneshot(request);
+        async move {
+            let Ok(response) = answered.await;
+            response
+        }
+    };
+    crate::http::serve(listener, port, handle, stop).await;
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// Whether the node should get new players: 503 with the reasons as long as it cannot write what it must keep.
@@ -298,7 +343,26 @@ fn status(error: &DeployError) -> Status {
         | DeployError::Overtaken(_)
         | DeployError::NoPrevious
         | DeployError::NoWayBack { .. } => Status::failed_precondition(text),
-        DeployError::Store(_) => Status::internal(text),
+        DeployError::Store(_) | DeployError::Panicked(_) => Status::internal(text),
         DeployError::Shutdown => Status::unavailable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_not_told_as_a_shutdown() {
+        let panicked = tokio::spawn(async { panic!("bug in a compiler") }).await.unwrap_err();
+        let told = status(&DeployError::from(panicked));
+        assert_eq!(told.code(), Code::Internal);
+        assert!(told.message().contains("bug in a compiler"), "{told}");
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        let told = status(&DeployError::from(cancelled.await.unwrap_err()));
+        assert_eq!((told.code(), told.message()), (Code::Unavailable, "the node is shutting down"));
     }
 }

@@ -283,6 +283,7 @@ impl App {
             players: &players,
             stop: &stop,
         });
+        let http_metrics = service_metrics.http.clone();
         let door = Door {
             plane: works.as_ref().map(|works| Arc::clone(&works.plane)),
             natives,
@@ -339,7 +340,7 @@ impl App {
             metrics,
             place,
         };
-        servers.push(tokio::spawn(admin::serve(admin.0, node, stop.clone())));
+        servers.push(tokio::spawn(admin::serve(admin.0, node, config.uploads, http_metrics, stop.clone())));
         servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
         let grace = Duration::from_millis(config.shutdown_grace_ms);

@@ -127,6 +127,8 @@ keys! {
         bytes_burst: u32 = 131_072, in 1..=1_073_741_824;
         /// Bytes that may wait for a client that does not read; beyond it is closed as slow.
         outbox_max_bytes: usize = 262_144, in 1024..=1024 * MIB;
+        /// Requests of more than 64 KiB (deployments) that admin_listen takes at a time; further ones wait.
+        uploads: usize = 4, in 1..=1024;
     }
     "Game" {
         /// Rooms that users are spread over by a hash of their id. Keep it once there is data.

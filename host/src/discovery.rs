@@ -206,6 +206,14 @@ impl Discovery {
         }
     }
 
+    /// The key as it stands in etcd, with the cluster's prefix: what people are told.
+    pub fn full_key(&self, key: &str) -> String {
+        match &self.backend {
+            Backend::Table(_) => format!("/{key}"),
+            Backend::Etcd(etcd) => etcd.path(key),
+        }
+    }
+
     /// The entry, as it stands now: no reads of the past.
     ///
     /// # Errors

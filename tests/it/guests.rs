@@ -133,7 +133,7 @@ pub(crate) fn relabelled(artefact: &Artefact, change: impl FnOnce(&mut Manifest)
     change(&mut manifest);
     let bytes = with_manifest(bare(artefact), &manifest);
     let digest = Digest::of(&bytes);
-    Artefact { bytes, manifest, digest }
+    Artefact { bytes, manifest, digest, inputs: Vec::new() }
 }
 
 /// The same component as version `major`.0.0.

@@ -35,6 +35,7 @@ mod unsaved;
 // Plugins that serve gRPC.
 mod arena_services;
 mod chats;
+mod doors;
 mod peers;
 mod ranks;
 mod served;
@@ -74,6 +75,7 @@ mod operations;
 mod service_guide;
 mod show;
 mod shutdown;
+mod standstill;
 
 // What the sources promise about themselves.
 mod tidy;

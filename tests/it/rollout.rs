@@ -330,7 +330,7 @@ async fn what_stands_in_etcd_and_is_no_record_disturbs_nobody() {
         discovery.put("plugin-nodes/game-logic/junk", junk.to_vec(), Hold::Forever).await.unwrap();
         discovery.put(RECORD, junk.to_vec(), Hold::Forever).await.unwrap();
         let status = deploy(&one, &guests().ledger_v2).await.unwrap_err();
-        assert!(status.message().contains("plugins/game-logic is no record"), "{status}");
+        assert!(status.message().contains("/plugins/game-logic is no record"), "{status}");
     }
     assert_eq!(count(&mut alice, 1).await, (1, 1));
     let entry = discovery.get(RECORD).await.unwrap().unwrap();

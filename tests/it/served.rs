@@ -122,7 +122,7 @@ async fn every_way_to_fail_has_its_status_and_changes_nothing() {
     refused(boss.listen(what::REFUSE, 7).await.map(|_| ()), Code::PermissionDenied, &["as ordered"]);
     refused(boss.send("/test.Clumsy/Undo", trap.clone()).await, Code::Unimplemented, &["test.Clumsy/Undo"]);
     assert_eq!(boss.ask().await, 1, "refusals and faults left something behind");
-    refused(boss.send("/test.Nobody/Do", trap).await, Code::Unavailable, &["no plugin", "test.Nobody"]);
+    refused(boss.send("/test.Nobody/Do", trap).await, Code::Unimplemented, &["serves no", "test.Nobody"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,10 +158,10 @@ async fn bytes_that_are_no_message_and_messages_that_are_too_large_are_refused()
         let request = Request::new(Bytes::from(bytes));
         raw.unary(request, DO.parse().unwrap(), Bare).await.map(|_| ())
     };
-    refused(send(vec![8]).await, Code::InvalidArgument, &["test.Clumsy/Do", "no protobuf message"]);
-    refused(send(vec![11, 1]).await, Code::InvalidArgument, &["no protobuf message"]);
+    refused(send(vec![8]).await, Code::Internal, &["test.Clumsy/Do", "no protobuf message"]);
+    refused(send(vec![11, 1]).await, Code::Internal, &["no protobuf message"]);
     // For the host it is one; for the plugin it is not.
-    refused(send(vec![18, 1, 0]).await, Code::InvalidArgument, &[]);
+    refused(send(vec![18, 1, 0]).await, Code::Internal, &[]);
     refused(send(vec![0; (1 << 20) + 1]).await, Code::OutOfRange, &["1048576"]);
     send(vec![]).await.unwrap();
 }

@@ -176,7 +176,7 @@ async fn what_is_wrong_with_a_sequence_is_told_apart() {
     node.put("seqs/odd", "12 monkeys").await;
     let malformed = node.next("odd").await.unwrap_err();
     assert_eq!(malformed.code(), Code::FailedPrecondition);
-    let text = "malformed value: \"seqs/odd\" is \"12 monkeys\", no whole number";
+    let text = "malformed value: \"/test/seqs/odd\" is \"12 monkeys\", no whole number";
     assert_eq!(malformed.message(), text);
 
     for bad in ["", "a/b", "a\n", &"n".repeat(257)] {

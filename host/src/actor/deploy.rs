@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use hotseat_build::Digest;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use self::orders::Course;
 pub use self::phases::{Prepared, Reverted};
@@ -130,9 +131,23 @@ pub enum DeployError {
     /// The data directory does not take it.
     #[error("cannot be stored: {0}")]
     Store(#[from] ArtefactError),
+    /// The host's own code failed: a mistake in this program. What was live before goes on as far as it was not replaced.
+    #[error(
+        "the node failed in the middle of it ({0}), which is no fault of the version: see the node's log"
+    )]
+    Panicked(String),
     /// The node is going down.
     #[error("the node is shutting down")]
     Shutdown,
+}
+
+/// A task that has no result either failed, or was cancelled with the runtime.
+impl From<JoinError> for DeployError {
+    fn from(error: JoinError) -> Self {
+        let Ok(panic) = error.try_into_panic() else { return Self::Shutdown };
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Self::Panicked(text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_else(|| "a panic".to_owned()))
+    }
 }
 
 /// What a deployment did.
@@ -341,7 +356,7 @@ impl Deployer {
     pub async fn rollback(&self) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.rollback().await });
-        match task.await.map_err(|_| DeployError::Shutdown)?? {
+        match task.await?? {
             RolledBack::Done(report) => Ok(report),
             RolledBack::Again { artefact, over } => {
                 let inner = Arc::clone(&self.inner);

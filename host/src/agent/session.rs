@@ -27,6 +27,7 @@ use super::roster::Entry;
 use crate::link::{
     AttachError, Attaching, Blocked, Early, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId, unseat,
 };
+use crate::overdue::Overdue;
 
 /// Events handled in one poll before other tasks get their turn.
 const TURNS: u8 = 4;
@@ -82,6 +83,7 @@ pub(super) struct Session {
     accepted: Instant,
     /// The one timer: armed for the nearest deadline as known when it last fired, never per frame.
     timer: Pin<Box<Sleep>>,
+    overdue: Overdue,
     turns: u8,
 }
 
@@ -112,6 +114,7 @@ impl Session {
             early: Early::default(),
             accepted: now,
             timer,
+            overdue: Overdue::default(),
             turns: 0,
         }
     }
@@ -288,9 +291,26 @@ impl Session {
         }
     }
 
-    /// Ends the session if a deadline has passed, else arms the timer for the nearest one.
+    /// Ends the session if a deadline has passed and still has at a second look, else arms the timer for the nearest one.
     fn deadline(&mut self) -> Step {
         let now = Instant::now();
+        let late = now.saturating_duration_since(self.timer.deadline());
+        let next = match self.nearest(now) {
+            Ok(next) => {
+                self.overdue.met();
+                next
+            }
+            Err(end) => match self.overdue.again(late, self.shared.config.idle_timeout) {
+                Some(pause) => now + pause,
+                None => return Step::End(end),
+            },
+        };
+        self.timer.as_mut().reset(next);
+        if self.seat.as_ref().is_some_and(Seat::gone) { Step::Gone } else { Step::On }
+    }
+
+    /// The nearest deadline that has not passed, or the end that goes with one that has.
+    fn nearest(&self, now: Instant) -> Result<Instant, End> {
         let config = &self.shared.config;
         let idle = config.idle_timeout;
         let mut next = now + idle;
@@ -299,26 +319,25 @@ impl Session {
             now >= since + limit
         };
         if self.stuck.is_some_and(|since| due(since, idle)) {
-            return Step::End(End::slow(format!("nothing was read for {idle:?}")));
+            return Err(End::slow(format!("nothing was read for {idle:?}")));
         }
         match self.seat.as_ref().map(|seat| (seat, seat.blocked())) {
             None if due(self.accepted, config.login_timeout) => {
-                return Step::End(End::login_timeout(config.login_timeout));
+                return Err(End::login_timeout(config.login_timeout));
             }
             Some((_, Some(Blocked::Full(since)))) if due(since, idle) => {
-                return Step::End(End::busy(idle));
+                return Err(End::busy(idle));
             }
             Some((seat, Some(Blocked::Moving(since)))) if due(since, idle) => {
                 let text = format!("the move out of room {} took longer than {idle:?}", seat.room());
-                return Step::End(End::no_room(text));
+                return Err(End::no_room(text));
             }
             _ => {}
         }
         if self.reads() && due(self.input.heard(), idle) {
-            return Step::End(End::idle(idle));
+            return Err(End::idle(idle));
         }
-        self.timer.as_mut().reset(next);
-        if self.seat.as_ref().is_some_and(Seat::gone) { Step::Gone } else { Step::On }
+        Ok(next)
     }
 
     /// Counts an error frame and queues it.

@@ -56,7 +56,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<ExitCode> {
     };
     write(&output, &artefact.bytes)?;
 
-    let Artefact { bytes, manifest, digest } = artefact;
+    let Artefact { bytes, manifest, digest, .. } = artefact;
     let size = terminal::bytes(bytes.len() as u64);
     terminal::line(&format!("{} {}, {size}, sha256 {digest}", manifest.name, manifest.version));
     terminal::line(&output.display().to_string());
@@ -104,7 +104,8 @@ fn failed(dir: &Path, error: BuildError) -> Failure {
 /// Where cargo builds the crate in `dir`.
 pub(super) fn target_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    let output = hotseat_build::absolute_target_dir(&mut command)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(dir)
         .output()

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::config::{Config, Loaded, RunFlags};
 use crate::telemetry::log;
 
+mod inputs;
 mod watch;
 
 use watch::Watch;
@@ -50,8 +51,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             .next("`hotseat new NAME` makes a plugin to start from")
     })?;
     let work = Work::new(dir).await?;
-    let scratch = Scratch::new(&work)?;
-    let mut watch = Watch::new(&work.dir)?;
+    let target = work.target_dir()?;
+    let scratch = Scratch::new(&target)?;
+    let mut watch = Watch::new(&work.dir, &target)?;
 
     let app = tokio::select! {
         app = first(&work, &mut watch, loaded, &scratch) => app?,
@@ -81,8 +83,25 @@ impl Work {
         Ok(Self { toolchain, dir })
     }
 
+    /// Where cargo builds, or a crate of another language is let to.
+    fn target_dir(&self) -> anyhow::Result<PathBuf> {
+        if self.toolchain.is_none() {
+            return Ok(self.dir.join("target"));
+        }
+        build::target_dir(&self.dir).map_err(|error| {
+            let what = format!("{} is no plugin crate", self.dir.display());
+            Failure::new(what).cause(error).next("`hotseat new NAME` makes a plugin to start from").into()
+        })
+    }
+
     /// Builds with line tables; what is wrong has been said when there is nothing.
-    async fn build(&self) -> Option<Artefact> {
+    async fn build(&self, watch: &mut Watch) -> Option<Artefact> {
+        let built = self.artefact().await;
+        watch.built(built.as_ref().map(|artefact| &*artefact.inputs).unwrap_or_default());
+        built
+    }
+
+    async fn artefact(&self) -> Option<Artefact> {
         let begun = Instant::now();
         let options = BuildOptions { debug: true, ..BuildOptions::new(&self.dir) };
         let built = match &self.toolchain {
@@ -114,7 +133,7 @@ impl Work {
 /// Waits for a version that builds, and starts the node with it.
 async fn first(work: &Work, watch: &mut Watch, loaded: Loaded, scratch: &Scratch) -> anyhow::Result<App> {
     let artefact = loop {
-        match work.build().await {
+        match work.build(watch).await {
             Some(artefact) => break artefact,
             None => watch.changed().await,
         }
@@ -141,7 +160,7 @@ async fn swaps(work: &Work, watch: &mut Watch, app: &App) {
     loop {
         watch.changed().await;
         terminal::progress("changed, building…");
-        let Some(Artefact { bytes, manifest, .. }) = work.build().await else { continue };
+        let Some(Artefact { bytes, manifest, .. }) = work.build(watch).await else { continue };
         swap(app, &manifest.name, bytes).await;
     }
 }
@@ -166,15 +185,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(work: &Work) -> anyhow::Result<Self> {
-        let crate_dir = &work.dir;
-        let target = match &work.toolchain {
-            Some(_) => build::target_dir(crate_dir).map_err(|error| {
-                let what = format!("{} is no plugin crate", crate_dir.display());
-                Failure::new(what).cause(error).next("`hotseat new NAME` makes a plugin to start from")
-            })?,
-            None => crate_dir.join("target"),
-        };
+    fn new(target: &Path) -> anyhow::Result<Self> {
         let dir = target.join("hotseat-dev").join(std::process::id().to_string());
         // A process that was killed and had our number may have left it behind.
         match fs::remove_dir_all(&dir) {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod call;
+mod number;
 mod server;
 
 use super::peers::PeerArgs;

@@ -82,7 +82,8 @@ impl Courier {
         let name = Homes::name(home);
         let packed = registry.pack(&name).await.map_err(HandOverError::Packing)?;
         let reader = Arc::clone(registry);
-        let documents = blocking::run(move || reader.documents(home)).await.unwrap_or_default();
+        let documents = blocking::run(move || reader.documents(home)).await;
+        let documents = documents.map_err(|error| HandOverError::Packing(format!("documents: {error}")))?;
         let claim = Claim { key: format!("{HOMES}{home}"), revision: Some(revision) };
         let generation = registry.homes().generation(home);
         let load = Load { room: &name, packed: packed.as_ref(), documents, generation };

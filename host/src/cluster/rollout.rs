@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 pub use self::fetch::Shelf;
@@ -63,7 +64,7 @@ pub enum RolloutError {
     /// What stands in etcd is no record.
     #[error("etcd entry {key} is no record ({why}): remove it, and the next deployment writes a new one")]
     Record {
-        /// Its key, without the cluster's prefix.
+        /// Its key, with the cluster's prefix.
         key: String,
         /// What is wrong.
         why: String,
@@ -71,6 +72,16 @@ pub enum RolloutError {
     /// The node is going down.
     #[error("the node is shutting down")]
     Shutdown,
+}
+
+/// As [`DeployError`]'s.
+impl From<JoinError> for RolloutError {
+    fn from(error: JoinError) -> Self {
+        match DeployError::from(error) {
+            DeployError::Shutdown => Self::Shutdown,
+            error => Self::Deploy(error),
+        }
+    }
 }
 
 /// How this node stands towards the cluster's version of a plugin.
@@ -175,7 +186,7 @@ impl Rollout {
     pub async fn deploy(&self, artefact: Vec<u8>) -> Result<RolloutReport, RolloutError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.deploy(artefact.into()).await });
-        task.await.map_err(|_| RolloutError::Shutdown)?
+        task.await?
     }
 
     /// Goes back, on every node or on none, to the version that the cluster ran before: while the present one is on
@@ -186,7 +197,7 @@ impl Rollout {
     pub async fn rollback(&self) -> Result<RolloutReport, RolloutError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.rollback().await });
-        task.await.map_err(|_| RolloutError::Shutdown)?
+        task.await?
     }
 }
 

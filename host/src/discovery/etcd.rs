@@ -187,6 +187,11 @@ impl Etcd {
         Ok(Written::Refused(standing))
     }
 
+    /// The key with the cluster's prefix.
+    pub(super) fn path(&self, key: &str) -> String {
+        self.shared.path(key)
+    }
+
     pub(super) async fn close(&self) {
         self.shared.closing.cancel();
         // The keeper may be gone with its runtime.
@@ -205,7 +210,7 @@ impl Shared {
             (Hold::Forever, _) => Ok(0),
             (Hold::Of(id), _) if id != 0 => Ok(id),
             (Hold::Lease, Lease::Held { id, until, .. }) if Instant::now() < until => Ok(id),
-            _ => Err(DiscoveryError::NoLease { key: key.to_owned(), id: 0 }),
+            _ => Err(DiscoveryError::NoLease { key: self.path(key), id: 0 }),
         }
     }
 
@@ -213,7 +218,7 @@ impl Shared {
         if matches!(failure, Failure::NoLease) {
             self.doubt.notify_one();
         }
-        failure.of(key, lease)
+        failure.of(&self.path(key), lease)
     }
 }
 

@@ -2,15 +2,16 @@
 //! space for yet, and the order of frames, fence and leave across a move.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{AttachError, Close, Frames, LeaveReason, Released, SessionId, Signal, Up, Uplink, UserId, Wish};
+use crate::overdue::within;
 
 /// How long the room gets to take what is left when its session ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -302,16 +303,16 @@ impl Seat {
             }
             self.uplink.mailbox.send(Up::Leave { user, session, reason }).await
         };
-        match timeout(LEAVE_TIMEOUT, all).await {
-            Ok(Ok(()) | Err(SendError(_))) => Ok(()),
-            Err(_elapsed) => Err(Unheard),
+        match within(LEAVE_TIMEOUT, &mut pin!(all)).await {
+            Some(Ok(()) | Err(SendError(_))) => Ok(()),
+            None => Err(Unheard),
         }
     }
 }
 
 /// Leaves a seat that was given after the session had given up. Waits for it a minute at most.
-pub async fn unseat(seat: Attaching, user: UserId, session: SessionId) {
-    if let Ok(Ok(uplink)) = timeout(LATE_SEAT, seat).await {
+pub async fn unseat(mut seat: Attaching, user: UserId, session: SessionId) {
+    if let Some(Ok(uplink)) = within(LATE_SEAT, &mut seat).await {
         // Nobody is there to count it for, and the mailbox is the room's: a full one is its own trouble.
         let _ = Seat::new(user, session, uplink).leave(LeaveReason::Lost).await;
     }

@@ -87,6 +87,12 @@ async fn subscribe(
     result.map_err(status)
 }
 
+/// What every service that is not served here gets, whatever else the node serves.
+pub(super) fn unknown(path: &str) -> Status {
+    let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    Status::unimplemented(format!("this node serves no {service}"))
+}
+
 pub(super) fn status(failure: Failure) -> Status {
     Status::new(GrpcCode::from_i32(failure.code.number()), failure.text)
 }

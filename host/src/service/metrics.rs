@@ -2,6 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::http::metrics::HttpMetrics;
 use crate::telemetry::metrics::{MetricsError, add};
 
 /// What services count. Labels never carry an id.
@@ -25,6 +26,8 @@ pub struct ServiceMetrics {
     pub handshakes: IntCounterVec,
     /// Requests turned away because who sent them has not shown to be a peer, by why: `missing`, `wrong`.
     pub strangers: IntCounterVec,
+    /// The ports'.
+    pub http: HttpMetrics,
 }
 
 impl ServiceMetrics {
@@ -51,6 +54,7 @@ impl ServiceMetrics {
                 "TLS handshakes that came to nothing",
             )?,
             strangers: by_why("hotseat_grpc_unauthenticated_total", "Requests of who is no peer")?,
+            http: HttpMetrics::register(registry)?,
         })
     }
 }

@@ -200,8 +200,7 @@ impl Plane {
                 return Ok(Route { plugin, version: live.version });
             }
         }
-        // It may be deployed later, or be served elsewhere.
-        Err(Failure::new(Code::Unavailable, format!("no plugin of this node serves {service}")))
+        Err(Failure::new(Code::Unimplemented, format!("this node serves no {service}")))
     }
 
     /// Counts an answer.
@@ -262,7 +261,7 @@ impl<'a> Route<'a> {
     fn shard(&self, method: &Method, body: &[u8]) -> Result<&'a Handle, Failure> {
         let malformed = |_| {
             let text = format!("the request of {} is no protobuf message", method.path);
-            Failure::new(Code::InvalidArgument, text)
+            Failure::new(Code::Internal, text)
         };
         let id = wire::integer(body, method.shard_field).map_err(malformed)?;
         let at = spread(id, self.plugin.shards.len() as u64);

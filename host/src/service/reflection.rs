@@ -22,6 +22,11 @@ pub(super) struct Reflection {
 
 const HEALTH: &str = "grpc.health.v1.Health";
 const V1: &str = "grpc.reflection.v1.ServerReflection";
+/// The methods, one for each version of the protocol. Their clients send streams.
+pub(super) const PATHS: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 impl Reflection {

@@ -41,8 +41,6 @@ pub(super) struct Failure {
 pub(super) enum Code {
     /// A number a guest gave.
     Guest(i32),
-    /// 3.
-    InvalidArgument,
     /// 4.
     DeadlineExceeded,
     /// 8.
@@ -67,7 +65,6 @@ impl Code {
         match self {
             Self::Guest(number) if (1..=16).contains(&number) => number,
             Self::Guest(_) => 2,
-            Self::InvalidArgument => 3,
             Self::DeadlineExceeded => 4,
             Self::ResourceExhausted => 8,
             Self::Unimplemented => 12,

@@ -1,6 +1,6 @@
 //! Sequences: 1, 2, 3 and so on, each number given once in the cluster.
 //!
-//! `seqs/NAME` is the last number that was given, in decimal. Callers of one name who wait at the same time are served by
+//! `/seqs/NAME`, behind the cluster's prefix, is the last number that was given, in decimal. Callers of one name who wait at the same time are served by
 //! one compare-and-swap; between nodes the quicker one wins and the others read again. A number is given only after the
 //! swap that takes it is known to be done: what is not known is read again, and at worst never given.
 //!
@@ -163,7 +163,7 @@ impl Shared {
                 if lanes.len() >= LANES_MAX {
                     lanes.retain(|_, lane| lane.busy());
                 }
-                let lane = Arc::new(Lane::new(format!("{PREFIX}{name}")));
+                let lane = Arc::new(Lane::new(&self.discovery, name));
                 lanes.insert(name.into(), Arc::clone(&lane));
                 lane
             }

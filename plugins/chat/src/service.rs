@@ -82,7 +82,7 @@ impl<V: Version> Service for Chat<V> {
 }
 
 fn decode<M: Message + Default>(body: &[u8]) -> Result<M, Failure> {
-    M::decode(body).map_err(|error| Failure::invalid(format!("the request does not decode: {error}")))
+    M::decode(body).map_err(|error| Failure::undecodable(format!("the request does not decode: {error}")))
 }
 
 fn id(body: &[u8]) -> Result<u64, Failure> {

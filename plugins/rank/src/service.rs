@@ -134,7 +134,8 @@ pub fn query(ranks: &Ranks, changes: u64, method: &str, body: &[u8]) -> Result<V
 }
 
 fn decode<M: Message + Default>(method: &str, body: &[u8]) -> Result<M, Failure> {
-    M::decode(body).map_err(|error| Failure::invalid(format!("{method}: request does not decode: {error}")))
+    M::decode(body)
+        .map_err(|error| Failure::undecodable(format!("{method}: request does not decode: {error}")))
 }
 
 fn range(ranks: &Ranks, request: &Range) -> Result<RankList, RankError> {

@@ -13,7 +13,7 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::pack::build_by_command;
 use crate::process::{Line, run};
 use crate::proto;
-use crate::toolchain::{Route, Toolchain};
+use crate::toolchain::{Route, TARGET, Toolchain};
 use crate::verify::{VerifyError, verify};
 
 /// The most text of compiler errors that is kept, in bytes.
@@ -59,6 +59,9 @@ pub struct Artefact {
     pub manifest: Manifest,
     /// The sha256 of `bytes`.
     pub digest: Digest,
+    /// The files of this machine that it was made of, as the compiler names them: the crate's, those of its path
+    /// dependencies, and what either includes. Not what comes from a registry.
+    pub inputs: Vec<PathBuf>,
 }
 
 /// Why no artefact came out.
@@ -151,6 +154,7 @@ pub fn build(
     // Before the crate, which takes longer; and each time, since cargo does not know of the file.
     let descriptors = manifest.service.as_ref().map(|it| proto::compile(&dir, it)).transpose()?;
     let module = compile(toolchain, &dir, options, progress)?;
+    let inputs = inputs(&module);
     let core = std::fs::read(&module).map_err(|cause| BuildError::Read { path: module, cause })?;
     let bytes = encode(&core, &manifest, descriptors.as_deref(), options.debug)?;
     let manifest = verify(&bytes)?;
@@ -162,7 +166,20 @@ pub fn build(
         bytes.len().div_ceil(1024),
         digest.short()
     ));
-    Ok(Artefact { bytes, manifest, digest })
+    Ok(Artefact { bytes, manifest, digest, inputs })
+}
+
+/// What cargo has written down beside the module, in the form of a rule for make; none if it has not.
+fn inputs(module: &Path) -> Vec<PathBuf> {
+    let rule = std::fs::read_to_string(module.with_extension("d")).unwrap_or_default();
+    let files = rule.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, files)| files);
+    // A space of a name stands behind a backslash.
+    files
+        .replace("\\ ", "\0")
+        .split(' ')
+        .filter(|file| !file.is_empty())
+        .map(|file| file.replace('\0', " ").into())
+        .collect()
 }
 
 /// Builds what is in `options.dir` by the command in its `plugin.toml`; none if that names no command and cargo is to
@@ -209,6 +226,9 @@ fn compile(
     for setting in PROFILE {
         command.args(["--config", setting]);
     }
+    // Flags of the user's for every target (`[build] rustflags`: a linker, say) are for programs of this machine. Cargo
+    // takes them only where a target has none of its own, so this one gets a flag that does nothing.
+    command.arg("--config").arg(format!("target.{TARGET}.rustflags=[\"--cfg=hotseat_plugin\"]"));
     if !options.features.is_empty() {
         command.args(["--features", &options.features.join(",")]);
     }

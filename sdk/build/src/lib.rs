@@ -30,6 +30,7 @@ pub use inspect::{InspectError, Inspection, SectionInfo, inspect};
 pub use interface::{Interface, MAX_PROTO_BYTES, Method, MethodKind, PROTO_SECTION};
 pub use manifest::{Build, Durability, Limits, Manifest, ManifestError, Service};
 pub use pack::pack;
+pub use process::absolute_target_dir;
 pub use toolchain::{Route, TARGET, Toolchain, ToolchainError};
 pub use verify::{VerifyError, declared, interface, verify};
 pub use wit::WIT;

@@ -41,7 +41,7 @@ pub fn pack(file: Vec<u8>, manifest: &Manifest, dir: &Path) -> Result<Artefact, 
     };
     let manifest = verify(&packed)?;
     let digest = Digest::of(&packed);
-    Ok(Artefact { bytes: packed, manifest, digest })
+    Ok(Artefact { bytes: packed, manifest, digest, inputs: Vec::new() })
 }
 
 /// The module with a note of the world it is for, unless it has one.

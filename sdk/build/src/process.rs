@@ -1,7 +1,8 @@
 //! Process: child processes whose lines are seen while they run.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -70,11 +71,30 @@ pub(crate) fn without_outer_build(command: &mut Command) -> &mut Command {
             command.env_remove(&name);
         }
     }
+    absolute_target_dir(command)
+}
+
+/// A target directory that the user has named is where the user is, not where the crate is that cargo is run in.
+pub fn absolute_target_dir(command: &mut Command) -> &mut Command {
+    for name in TARGET_DIRS {
+        if let Some(absolute) = std::env::var_os(name).and_then(absolute) {
+            command.env(name, absolute);
+        }
+    }
     command
 }
 
+/// The variables by which a user names it.
+const TARGET_DIRS: [&str; 2] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"];
+
+/// None if there is nothing to change.
+fn absolute(path: OsString) -> Option<PathBuf> {
+    let path = PathBuf::from(path);
+    if path.as_os_str().is_empty() || path.is_absolute() { None } else { std::path::absolute(path).ok() }
+}
+
 fn leaks(name: &str) -> bool {
-    const OURS_TO_KEEP: [&str; 9] = [
+    const OURS_TO_KEEP: [&str; 10] = [
         "CARGO_HOME",
         "CARGO_BUILD_JOBS",
         "CARGO_HTTP_",
@@ -84,6 +104,7 @@ fn leaks(name: &str) -> bool {
         "CARGO_CREDENTIAL_",
         "CARGO_TERM_",
         "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET_DIR",
     ];
     const LEAKS: [&str; 12] = [
         "CARGO",
@@ -125,6 +146,14 @@ mod tests {
         {
             assert!(!leaks(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_relative_target_directory_is_the_users() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute("out/here".into()), Some(here.join("out/here")));
+        assert_eq!(absolute("/out".into()), None);
+        assert_eq!(absolute("".into()), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl Failure {
         Self { status, text: text.into() }
     }
 
-    /// 3, invalid argument: the request is wrong whatever the state is; also one that does not decode.
+    /// 3, invalid argument: the request is wrong whatever the state is.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(3, text)
     }
@@ -45,6 +45,11 @@ impl Failure {
     /// 9, failed precondition: the state does not allow it now.
     pub fn precondition(text: impl Into<String>) -> Self {
         Self::new(9, text)
+    }
+
+    /// 13, internal: the request is no message of its type. It is what gRPC servers answer to bytes that do not decode.
+    pub fn undecodable(text: impl Into<String>) -> Self {
+        Self::new(13, text)
     }
 
     /// 12, unimplemented: this version does not know the method.

@@ -100,7 +100,7 @@ impl Deployer {
             inner.set_step(before);
             ready
         });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     /// Compiles an artefact so that [`Self::prepare`] finds it in the cache. Waits for nothing. Dropping the future ends
@@ -125,7 +125,7 @@ impl Deployer {
     ) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.flip(prepared, kind, hold).await });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     /// Goes back to the version `to` that the live one replaced: to the state that was handed over, with everything that
@@ -149,7 +149,7 @@ impl Deployer {
             let earlier = earlier.filter(|version| version.digest() == to);
             inner.take_back(version, earlier.ok_or(DeployError::NoPrevious)?, kind, &why).await
         });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     /// Ends the probation of a version, if it is live and on probation. Cancel safe.

@@ -228,6 +228,6 @@ impl Inner {
             shadow.set_replaying(true);
             run(&mut shadow)
         });
-        task.await.map_err(|_| DeployError::Shutdown)
+        Ok(task.await?)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotseat_packet::code;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Session, Step};
@@ -11,6 +11,7 @@ use crate::agent::ending::End;
 use crate::link::{
     AttachError, Attaching, EARLY_MAX, Heeded, Player, Seat, Signal, Uplink, UserId, Wish, unseat,
 };
+use crate::overdue::within;
 
 impl Session {
     /// Gets a seat for a user who has logged in, then goes on with what was sent behind the login.
@@ -22,8 +23,8 @@ impl Session {
         let asked = Instant::now();
         let limit = self.shared.config.attach_timeout;
         let metrics = &self.shared.metrics.agent;
-        match timeout(limit, &mut seat).await {
-            Ok(Ok(uplink)) => {
+        match within(limit, &mut seat).await {
+            Some(Ok(uplink)) => {
                 metrics.attach_seconds.observe(asked.elapsed().as_secs_f64());
                 metrics.logged_in.inc();
                 debug!(session = %self.id, %user, room = %uplink.room, "logged in");
@@ -33,8 +34,8 @@ impl Session {
                 self.input.heard_now();
                 self.resume()
             }
-            Ok(Err(error)) => Step::End(End::no_seat(&error)),
-            Err(_elapsed) => {
+            Some(Err(error)) => Step::End(End::no_seat(&error)),
+            None => {
                 self.shared.tasks.spawn(unseat(seat, user, self.id));
                 Step::End(End::login_failed(code::BUSY, format!("no seat within {limit:?}")))
             }

@@ -1,7 +1,6 @@
 //! Watch: when the sources of a crate have changed and come to rest.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +9,32 @@ use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::inputs::{During, Inputs, is_source};
 use crate::cli::failure::Failure;
 use crate::cli::terminal;
 
 /// An editor writes one save as several events; this long after the last of them the file is whole.
 const REST: Duration = Duration::from_millis(100);
 
-/// Watches a crate's directory but for `target`, `Cargo.lock` and what is hidden.
+/// Watches a crate's directory, but for what cargo writes and what is hidden, and the files elsewhere that builds read.
 pub(super) struct Watch {
     dir: PathBuf,
     watcher: RecommendedWatcher,
     /// The subdirectories that are watched; `target` would be thousands of them.
     watched: BTreeSet<PathBuf>,
     changes: Arc<Notify>,
+    inputs: Inputs,
+    /// To be built again, whatever has changed since.
+    again: bool,
 }
 
 impl Watch {
-    pub(super) fn new(dir: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(dir: &Path, target: &Path) -> Result<Self, Failure> {
         let changes = Arc::new(Notify::new());
-        let (seen, base) = (Arc::clone(&changes), dir.to_owned());
+        let (seen, base, own) = (Arc::clone(&changes), dir.to_owned(), target.to_owned());
         let on_event = move |event: notify::Result<notify::Event>| {
             // An error means that events may have been lost: better one build too many.
-            if event.map_or(true, |event| matters(&base, &event)) {
+            if event.map_or(true, |event| matters(&base, &own, &event)) {
                 seen.notify_one();
             }
         };
@@ -42,17 +45,46 @@ impl Watch {
         };
         let mut watcher = notify::recommended_watcher(on_event).map_err(failed)?;
         watcher.watch(dir, RecursiveMode::NonRecursive).map_err(failed)?;
-        let mut watch = Self { dir: dir.to_owned(), watcher, watched: BTreeSet::new(), changes };
+        let inputs = Inputs::new(dir, target);
+        let mut watch =
+            Self { dir: dir.to_owned(), watcher, watched: BTreeSet::new(), changes, inputs, again: false };
         watch.subdirectories();
         Ok(watch)
     }
 
-    /// Waits until something has changed and then nothing for a moment. Cancel safe: a change that was seen
-    /// while nobody waited counts.
+    /// Waits until some file says something else than before, and then nothing for a moment. Cancel safe: a change that
+    /// was seen while nobody waited counts.
     pub(super) async fn changed(&mut self) {
-        self.changes.notified().await;
-        while tokio::time::timeout(REST, self.changes.notified()).await.is_ok() {}
-        self.subdirectories();
+        loop {
+            self.changes.notified().await;
+            while tokio::time::timeout(REST, self.changes.notified()).await.is_ok() {}
+            self.subdirectories();
+            if std::mem::take(&mut self.again) | self.inputs.have_changed() {
+                return;
+            }
+        }
+    }
+
+    /// A build has ended, which has read these files; none are known of one that failed.
+    pub(super) fn built(&mut self, files: &[PathBuf]) {
+        match self.inputs.built(files) {
+            During::Nothing => {}
+            During::Changed => {
+                self.again = true;
+                self.changes.notify_one();
+            }
+            During::Again(files) => {
+                let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                terminal::progress(&format!(
+                    "{} changed while it was built, as in the build before: what a build writes itself is not built \
+                     again; save once more if that was you",
+                    names.join(", ")
+                ));
+            }
+        }
+        for dir in self.inputs.directories() {
+            self.watch(dir, RecursiveMode::NonRecursive);
+        }
     }
 
     /// Watches the subdirectories that are not watched yet.
@@ -60,23 +92,27 @@ impl Watch {
         self.watched.retain(|path| path.is_dir());
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let path = entry.path();
-            if ignored(&entry.file_name()) || !path.is_dir() || self.watched.contains(&path) {
-                continue;
+            if path.is_dir() && self.inputs.matters(&path) {
+                self.watch(path, RecursiveMode::Recursive);
             }
-            match self.watcher.watch(&path, RecursiveMode::Recursive) {
-                Ok(()) => {
-                    self.watched.insert(path);
-                }
-                Err(error) => {
-                    terminal::progress(&format!("changes in {} are not seen: {error}", path.display()))
-                }
+        }
+    }
+
+    fn watch(&mut self, path: PathBuf, mode: RecursiveMode) {
+        if self.watched.contains(&path) {
+            return;
+        }
+        match self.watcher.watch(&path, mode) {
+            Ok(()) => {
+                self.watched.insert(path);
             }
+            Err(error) => terminal::progress(&format!("changes in {} are not seen: {error}", path.display())),
         }
     }
 }
 
 /// Whether an event can change what is built.
-fn matters(base: &Path, event: &notify::Event) -> bool {
+fn matters(base: &Path, target: &Path, event: &notify::Event) -> bool {
     let kind = match event.kind {
         EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_)) => false,
         EventKind::Any
@@ -85,19 +121,7 @@ fn matters(base: &Path, event: &notify::Event) -> bool {
         | EventKind::Remove(_)
         | EventKind::Other => true,
     };
-    kind && (event.paths.is_empty() || event.paths.iter().any(|path| is_source(base, path)))
-}
-
-fn is_source(base: &Path, path: &Path) -> bool {
-    // A build may write Cargo.lock, and must not cause another build.
-    let Ok(path) = path.strip_prefix(base) else { return false };
-    !path.as_os_str().is_empty() && path != Path::new("Cargo.lock") && !path.iter().any(ignored)
-}
-
-fn ignored(name: &OsStr) -> bool {
-    // Editors write `.name.swp`, `name~` and `#name#` beside what one saves.
-    let name = name.to_string_lossy();
-    name == "target" || name.starts_with(['.', '#']) || name.ends_with('~')
+    kind && (event.paths.is_empty() || event.paths.iter().any(|path| is_source(base, target, path)))
 }
 
 #[cfg(test)]
@@ -107,24 +131,8 @@ mod tests {
     use notify::event::{AccessKind, CreateKind, DataChange, MetadataKind};
 
     #[test]
-    fn only_sources_matter() {
-        let base = Path::new("/crate");
-        let cases = [
-            ("src/lib.rs", true),
-            ("plugin.toml", true),
-            ("Cargo.toml", true),
-            ("sdk/guest/src/lib.rs", true),
-            ("Cargo.lock", false),
-            ("target/plugins/game-logic.wasm", false),
-            (".git/index", false),
-            ("src/.lib.rs.swp", false),
-            ("src/lib.rs~", false),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(is_source(base, &base.join(path)), expected, "{path}");
-        }
-        assert!(!is_source(base, Path::new("/elsewhere/src/lib.rs")));
-        assert!(!is_source(base, base));
+    fn reading_is_no_change() {
+        let (base, target) = (Path::new("/crate"), Path::new("/crate/target"));
         let kinds = [
             (EventKind::Create(CreateKind::File), true),
             (EventKind::Modify(ModifyKind::Data(DataChange::Any)), true),
@@ -133,7 +141,7 @@ mod tests {
         ];
         for (kind, expected) in kinds {
             let event = Event::new(kind).add_path(base.join("src/lib.rs"));
-            assert_eq!(matters(base, &event), expected, "{kind:?}");
+            assert_eq!(matters(base, target, &event), expected, "{kind:?}");
         }
     }
 
@@ -141,17 +149,28 @@ mod tests {
     async fn a_save_is_seen_once_even_in_a_new_directory() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().canonicalize().unwrap();
-        let mut watch = Watch::new(&base).unwrap();
+        let mut watch = Watch::new(&base, &base.join("target")).unwrap();
         let limit = Duration::from_secs(20);
-        for step in ["src", "src/a.rs", "src/b.rs"] {
+        for step in ["src", "src/a.rs", "src/b.rs", "src/target", "src/target/mod.rs"] {
             let path = base.join(step);
             if path.extension().is_some() {
                 std::fs::write(&path, "x").unwrap()
             } else {
                 std::fs::create_dir(&path).unwrap()
             }
-            tokio::time::timeout(limit, watch.changed()).await.expect("the change is seen");
+            if path.is_file() {
+                tokio::time::timeout(limit, watch.changed()).await.expect("the change is seen");
+            } else {
+                // Until it is watched itself, what is written into it right away may go unseen.
+                assert!(tokio::time::timeout(3 * REST, watch.changed()).await.is_err(), "an empty directory");
+            }
         }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let text = elsewhere.path().canonicalize().unwrap().join("text.txt");
+        std::fs::write(&text, "one").unwrap();
+        watch.built(std::slice::from_ref(&text));
+        std::fs::write(&text, "two").unwrap();
+        tokio::time::timeout(limit, watch.changed()).await.expect("a change elsewhere is seen");
         std::fs::create_dir(base.join("target")).unwrap();
         std::fs::write(base.join("target/x"), "x").unwrap();
         assert!(tokio::time::timeout(3 * REST, watch.changed()).await.is_err(), "nothing of ours changed");

@@ -24,7 +24,7 @@ pub(super) async fn pack(file: &Path, manifest: &Path, output: Option<&Path>) ->
     let dir = manifest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = dir.to_owned();
     let made = tokio::task::spawn_blocking(move || packed(component, &about, &dir)).await?;
-    let Artefact { bytes, manifest, digest } = made.map_err(cannot)?;
+    let Artefact { bytes, manifest, digest, .. } = made.map_err(cannot)?;
     let beside = file.with_file_name(format!("{}.hotseat.wasm", manifest.name));
     let output = output.unwrap_or(&beside);
     build::write(output, &bytes)?;

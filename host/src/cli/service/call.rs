@@ -6,6 +6,7 @@ use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions};
 use tonic::{Request, Status};
 
+use super::number::exact;
 use super::server::Server;
 use crate::actor::Raw;
 use crate::cli::failure::Failure;
@@ -66,7 +67,11 @@ fn read(message: &MessageDescriptor, json: &str) -> Result<Bytes, Failure> {
         Failure::new(format!("the request is no {}: {error}", message.full_name()))
             .next(format!("its fields are {}", fields.join(", ")))
     };
-    let mut text = serde_json::Deserializer::from_str(json);
+    let json = exact(json).map_err(|number| {
+        Failure::new(format!("the number {number} has more digits than can be kept"))
+            .next("write a whole number, without a point")
+    })?;
+    let mut text = serde_json::Deserializer::from_str(&json);
     let request = DynamicMessage::deserialize(message.clone(), &mut text).map_err(wrong)?;
     text.end().map_err(wrong)?;
     Ok(request.encode_to_vec().into())

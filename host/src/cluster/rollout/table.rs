@@ -53,7 +53,7 @@ impl Table {
     pub(super) fn record(&self) -> Option<Record> {
         let view = self.records.borrow();
         let entry = view.entries.get(&self.key)?;
-        match read(&self.key, entry) {
+        match self.read(entry) {
             Ok(record) => Some(record),
             Err(error) => {
                 if self.told.swap(entry.revision, Ordering::Relaxed) != entry.revision {
@@ -94,7 +94,7 @@ impl Table {
     /// The record as it stands now.
     pub(super) async fn get(&self) -> Result<Option<Record>, RolloutError> {
         let entry = self.discovery.get(&self.key).await?;
-        entry.map(|entry| read(&self.key, &entry)).transpose()
+        entry.map(|entry| self.read(&entry)).transpose()
     }
 
     /// Changes the record to what `to` makes of it; it is asked again if somebody else was faster, and after an answer
@@ -121,7 +121,7 @@ impl Table {
         to: impl Fn(Option<&Record>) -> Option<Record>,
     ) -> Result<Option<bool>, RolloutError> {
         let entry = self.discovery.get(&self.key).await?;
-        let record = entry.as_ref().map(|entry| read(&self.key, entry)).transpose()?;
+        let record = entry.as_ref().map(|entry| self.read(entry)).transpose()?;
         let Some(changed) = to(record.as_ref()) else { return Ok(Some(false)) };
         let value = serde_json::to_vec(&changed).expect("a record is plain data");
         let written = match entry {
@@ -132,7 +132,11 @@ impl Table {
     }
 }
 
-fn read(key: &str, entry: &Entry) -> Result<Record, RolloutError> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| RolloutError::Record { key: key.to_owned(), why: error.to_string() })
+impl Table {
+    fn read(&self, entry: &Entry) -> Result<Record, RolloutError> {
+        serde_json::from_slice(&entry.value).map_err(|error| RolloutError::Record {
+            key: self.discovery.full_key(&self.key),
+            why: error.to_string(),
+        })
+    }
 }

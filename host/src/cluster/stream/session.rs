@@ -15,6 +15,7 @@ use crate::link::{
     AttachError, Attaching, Blocked, Close, EARLY_MAX, Early, FramesBuilder, Gone, Heeded, LeaveReason,
     Outbox, Player, Seat, SessionId, Signal, Uplink, UserId, Wish, unseat,
 };
+use crate::overdue::Overdue;
 use crate::proto::original::game::{Frame, FrameType};
 
 /// The original's error for a message that is too short for its opcode.
@@ -85,10 +86,16 @@ impl Session {
         metrics.streams.inc();
         debug!(session = %self.id, user = %self.user, "game stream open");
         let stop = self.shared.parts.stop.clone();
+        let (mut overdue, mut again, patience) = (Overdue::default(), None, self.shared.parts.patience);
         let end = loop {
             let blocked = self.blocked_since();
             let reads = blocked.is_none() && !self.downs.is_high();
-            let deadline = blocked.unwrap_or(self.opened) + self.shared.parts.patience;
+            let due = blocked.unwrap_or(self.opened) + patience;
+            if due > Instant::now() {
+                overdue.met();
+                again = None;
+            }
+            let deadline = again.unwrap_or(due);
             let step = tokio::select! {
                 () = self.outbox.ready() => self.take(),
                 result = poll_seat(&mut self.seat) => match result {
@@ -102,7 +109,13 @@ impl Session {
                 up = ups.message(), if reads => self.up(up),
                 () = self.downs.emptied() => if self.downs.is_gone() { Err(End::Lost) } else { Ok(()) },
                 () = stop.cancelled() => Err(End::Kick(shutdown())),
-                () = sleep_until(deadline), if blocked.is_some() => Err(self.late()),
+                () = sleep_until(deadline), if blocked.is_some() => match overdue.again(deadline.elapsed(), patience) {
+                    Some(pause) => {
+                        again = Some(Instant::now() + pause);
+                        Ok(())
+                    }
+                    None => Err(self.late()),
+                },
             };
             if let Err(end) = step {
                 break end;

@@ -162,7 +162,10 @@ impl Registry {
             return Err(AttachError::Closed { room, why });
         }
         let registry = Arc::clone(self);
-        let profile = blocking::run(move || registry.profiles.get(user)).await.ok().flatten();
+        // Who cannot be told from a new player is not let in as one.
+        let profile = blocking::run(move || registry.profiles.get(user)).await;
+        let profile = profile
+            .map_err(|error| AttachError::Refused { why: format!("the profile cannot be read: {error}") })?;
         let uplink = Uplink { room: handle.name, mailbox: handle.mailbox, login };
         let Ok(permit) = uplink.mailbox.clone().reserve_owned().await else {
             // It has just been closed, or handed over.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Room;
 use crate::link::LeaveReason;
+use crate::overdue::Overdue;
 use crate::plugin::Input;
 
 /// How long they may take. An agent notices within 10 s that a way is dead, and opens another.
@@ -19,6 +20,7 @@ pub(super) struct Absent {
     until: HashMap<u64, Instant>,
     /// No earlier than this is anybody given up; some may have come back since.
     next: Option<Instant>,
+    overdue: Overdue,
 }
 
 impl Absent {
@@ -36,6 +38,17 @@ impl Absent {
     /// When to look for those who have not come.
     pub(super) fn due(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// Whether to look again first: who came while the node stood still has not been read yet.
+    fn waits(&mut self, now: Instant) -> bool {
+        let Some(due) = self.next else { return true };
+        let pause = self.overdue.again(now.saturating_duration_since(due), ABSENT);
+        match pause {
+            Some(pause) => self.next = Some(now + pause),
+            None => self.overdue.met(),
+        }
+        pause.is_some()
     }
 
     /// Those who have not come.
@@ -62,6 +75,9 @@ impl Room {
 
     /// Players who have not come in time.
     pub(super) fn give_up_absent(&mut self, now: Instant) {
+        if self.absent.waits(now) {
+            return;
+        }
         let now_ms = self.now();
         for user in self.absent.take(now) {
             if self.knows(user) && !self.seats.holds(user) {
@@ -97,5 +113,18 @@ mod tests {
         assert_eq!(absent.take(after(9) + ABSENT), [5]);
         assert_eq!(absent.take(after(10) + ABSENT), [7]);
         assert_eq!(absent.due(), None);
+    }
+
+    #[test]
+    fn nobody_is_given_up_for_time_in_which_the_node_stood_still() {
+        let (mut absent, begin) = (Absent::default(), Instant::now());
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        absent.wait_for(7, begin);
+        absent.wait_for(3, begin);
+        assert!(absent.waits(after(8) + ABSENT));
+        assert_eq!(absent.due(), Some(after(16) + ABSENT));
+        absent.came(7);
+        assert!(!absent.waits(after(16) + ABSENT));
+        assert_eq!(absent.take(after(16) + ABSENT), [3]);
     }
 }

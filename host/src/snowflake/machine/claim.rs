@@ -123,6 +123,7 @@ impl Keeper {
             Ok(begin_ms) => begin_ms,
             Err(value) => {
                 self.discovery.remove(&format!("{CLAIMS}{number}"), claim_revision).await?;
+                let key = self.discovery.full_key(&key);
                 return Ok(Attempt::Stuck(Stuck::Malformed { key, value }));
             }
         };

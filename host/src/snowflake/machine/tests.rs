@@ -187,7 +187,7 @@ async fn a_malformed_mark_is_named_and_its_number_left_out() {
     let (dir, registry) = (tempfile::tempdir().unwrap(), Registry::new());
     let parts = Parts { machine_id: Some(0), ..parts(&table, "b", dir.path(), &registry) };
     let error = super::super::start(parts).await.unwrap_err();
-    assert_eq!(error.to_string(), "entry \"machine-marks/0\" is malformed: \"yesterday\" is no mark");
+    assert_eq!(error.to_string(), "entry \"/machine-marks/0\" is malformed: \"yesterday\" is no mark");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{SequenceError, Shared, Waiter, Waiters, back_off};
-use crate::discovery::{DiscoveryError, Entry, Hold, Written};
+use super::{PREFIX, SequenceError, Shared, Waiter, Waiters, back_off};
+use crate::discovery::{Discovery, DiscoveryError, Entry, Hold, Written};
 
 /// Characters of a value that are shown.
 const SHOWN: usize = 64;
@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Lane {
     key: String,
+    /// The same as it stands in etcd, for people.
+    full_key: String,
     state: Mutex<State>,
 }
 
@@ -46,8 +48,9 @@ struct Swapped {
 }
 
 impl Lane {
-    pub(super) fn new(key: String) -> Self {
-        Self { key, state: Mutex::default() }
+    pub(super) fn new(discovery: &Discovery, name: &str) -> Self {
+        let key = format!("{PREFIX}{name}");
+        Self { full_key: discovery.full_key(&key), key, state: Mutex::default() }
     }
 
     /// Whether a worker has to be started: the caller does, and at once.
@@ -118,7 +121,7 @@ impl Lane {
             Some(number) => Ok(Value { number, revision: entry.revision }),
             None => {
                 let text = String::from_utf8_lossy(&entry.value).chars().take(SHOWN).collect();
-                Err(SequenceError::Malformed { key: self.key.clone(), value: text })
+                Err(SequenceError::Malformed { key: self.full_key.clone(), value: text })
             }
         }
     }
@@ -210,7 +213,7 @@ impl Lane {
                     served.push_back(waiter);
                 }
                 None => {
-                    let (key, count) = (self.key.clone(), waiter.count);
+                    let (key, count) = (self.full_key.clone(), waiter.count);
                     let _ = waiter.answer.send(Err(SequenceError::Full { key, value: taken, count }));
                 }
             }

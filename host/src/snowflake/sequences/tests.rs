@@ -96,7 +96,7 @@ async fn a_value_that_is_no_number_is_named_and_left_alone() {
         for key in ["seqs/bad", "seqs/fine"] {
             sound.put(key, bad.into(), Hold::Forever).await.unwrap();
             let error = sequences.next(&key["seqs/".len()..], 1).await.unwrap_err();
-            assert_eq!(error, SequenceError::Malformed { key: key.into(), value: bad.into() });
+            assert_eq!(error, SequenceError::Malformed { key: format!("/{key}"), value: bad.into() });
             assert!(error.to_string().starts_with("malformed value: "), "{error}");
             assert_eq!(value(&sound, key).await, bad);
         }
@@ -115,10 +115,10 @@ async fn beyond_64_bits_it_says_so_and_gives_what_fits() {
     let discovery = table("seqs/s", &(i64::MAX - 3).to_string()).await;
     let sequences = sequences(&discovery, options());
     let error = sequences.next("s", 4).await.unwrap_err();
-    assert_eq!(error, SequenceError::Full { key: "seqs/s".into(), value: i64::MAX - 3, count: 4 });
+    assert_eq!(error, SequenceError::Full { key: "/seqs/s".into(), value: i64::MAX - 3, count: 4 });
     assert_eq!(sequences.next("s", 3).await.unwrap(), i64::MAX - 2);
     let error = sequences.next("s", 1).await.unwrap_err().to_string();
-    assert_eq!(error, "\"seqs/s\" has reached 9223372036854775807: 1 more do not fit into 64 bits");
+    assert_eq!(error, "\"/seqs/s\" has reached 9223372036854775807: 1 more do not fit into 64 bits");
 }
 
 #[tokio::test]

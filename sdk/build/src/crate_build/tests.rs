@@ -21,6 +21,7 @@ impl Workshop {
         let dir = self.dir.path().join(name);
         std::fs::create_dir_all(dir.join("src")).unwrap();
         for (file, text) in files {
+            std::fs::create_dir_all(dir.join(file).parent().unwrap()).unwrap();
             std::fs::write(dir.join(file), text).unwrap();
         }
         let options = BuildOptions {
@@ -71,6 +72,11 @@ fn crates_that_are_no_plugins_get_a_clear_error() {
     let error = shop.refused("no-world", &source);
     assert!(matches!(error, BuildError::Encode(EncodeError::NoWorld)), "{error}");
 
+    // What the user's own programs are linked with is not for plugins: it comes as far as it does without.
+    let flags = (".cargo/config.toml", "[build]\nrustflags = [\"-Clink-arg=-fuse-ld=no-such-linker\"]\n");
+    let error = shop.refused("flags", &[source.as_slice(), &[flags]].concat());
+    assert!(matches!(error, BuildError::Encode(EncodeError::NoWorld)), "{error}");
+
     let broken = "pub fn f() -> u32 { \"text\" }\n";
     let source = [("Cargo.toml", cdylib.as_str()), ("src/lib.rs", broken), ("plugin.toml", PLUGIN_TOML)];
     let error = shop.refused("broken", &source);
@@ -84,4 +90,15 @@ fn crates_that_are_no_plugins_get_a_clear_error() {
     let source = [("Cargo.toml", cdylib.as_str()), ("src/lib.rs", foreign), ("plugin.toml", PLUGIN_TOML)];
     let error = shop.refused("foreign", &source);
     assert!(error.to_string().contains("env::now"), "{error}");
+}
+
+#[test]
+fn the_files_that_a_module_is_made_of_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("game.wasm");
+    assert_eq!(inputs(&module), Vec::<PathBuf>::new());
+    let rule = "/t/game.wasm: /c/src/lib.rs /other\\ crate/src/lib.rs /c/text.txt\n\n/c/src/lib.rs:\n";
+    std::fs::write(module.with_extension("d"), rule).unwrap();
+    let expected = ["/c/src/lib.rs", "/other crate/src/lib.rs", "/c/text.txt"].map(PathBuf::from);
+    assert_eq!(inputs(&module), expected);
 }

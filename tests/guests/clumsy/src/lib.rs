@@ -80,7 +80,7 @@ impl Clumsy {
 }
 
 fn read(body: &[u8]) -> Result<Order, Failure> {
-    Order::decode(body).map_err(|error| Failure::invalid(error.to_string()))
+    Order::decode(body).map_err(|error| Failure::undecodable(error.to_string()))
 }
 
 fn size(number: u64) -> usize {
