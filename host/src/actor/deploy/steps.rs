@@ -86,7 +86,7 @@ impl Inner {
             let _place = place;
             self.put_live(version, planned, may_stay, kind, over, started).await
         });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     async fn put_live(
