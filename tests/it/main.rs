@@ -77,5 +77,6 @@ mod show;
 mod shutdown;
 mod standstill;
 
-// What the sources promise about themselves.
+// What the sources and pages promise.
+mod promises;
 mod tidy;
