@@ -209,7 +209,7 @@ impl Discovery {
     /// The key as it stands in etcd, with the cluster's prefix: what people are told.
     pub fn full_key(&self, key: &str) -> String {
         match &self.backend {
-            Backend::Table(_) => format!("/{key}"),
+            Backend::Table(_) | Backend::Simulated(_) => format!("/{key}"),
             Backend::Etcd(etcd) => etcd.path(key),
         }
     }

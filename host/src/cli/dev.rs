@@ -1,7 +1,7 @@
 //! `hotseat dev`: a node with the plugin one is writing; every saved change goes live in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
