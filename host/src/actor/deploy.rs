@@ -326,7 +326,7 @@ impl Deployer {
     pub async fn plan(&self, artefact: Vec<u8>, may_stay: Vec<String>) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.plan(artefact.into(), may_stay).await });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     /// Ends those of these rooms that do not go to the version of the artefact, each with a file that has what it was, before
@@ -337,7 +337,7 @@ impl Deployer {
     pub async fn set_aside(&self, artefact: Vec<u8>, rooms: Vec<String>) -> Result<Vec<String>, DeployError> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move { inner.set_aside(artefact.into(), rooms).await });
-        task.await.map_err(|_| DeployError::Shutdown)?
+        task.await?
     }
 
     /// The way back from the live version to the one before, as operators are told: none if there is no version before.

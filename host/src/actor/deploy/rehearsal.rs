@@ -139,7 +139,7 @@ impl Inner {
             }
             replica.save().map_err(|fault| format!("cannot be saved by it either: {fault}"))
         });
-        task.await.map_err(|_| DeployError::Shutdown)
+        Ok(task.await?)
     }
 
     /// What is known of the way back once it was tried with one more state.
