@@ -26,7 +26,7 @@ fn with_module(module: &str) -> Artefact {
     bytes.extend(module);
     let manifest = Manifest { version: semver::Version::new(9, 0, 0), ..guests().v1.manifest.clone() };
     let bytes = with_manifest(bytes, &manifest);
-    Artefact { digest: Digest::of(&bytes), manifest, bytes }
+    Artefact { digest: Digest::of(&bytes), manifest, bytes, inputs: Vec::new() }
 }
 
 /// A function of loops inside of loops, each around all of a thousand locals: minutes for a compiler, and gigabytes.

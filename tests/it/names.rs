@@ -35,7 +35,7 @@ fn declaring(artefact: &Artefact, package: &str, service: &str) -> Artefact {
     }
     let component = with_descriptors(component, &files.encode_to_vec());
     let bytes = with_manifest(component, &artefact.manifest);
-    Artefact { digest: Digest::of(&bytes), manifest: artefact.manifest.clone(), bytes }
+    Artefact { digest: Digest::of(&bytes), manifest: artefact.manifest.clone(), bytes, inputs: Vec::new() }
 }
 
 #[track_caller]
