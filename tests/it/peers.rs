@@ -338,7 +338,7 @@ async fn what_a_stranger_says_of_a_user_is_not_heard() {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(echo(&mut peer, "/test.Echo/Who").await, [text("0"), text("7"), None]);
     assert_eq!(echo(&mut stranger, "/test.Echo/Who").await, [text("16"), None, None]);
-    assert_eq!(echo(&mut peer, "/test.Nobody/Who").await, [text("14"), None, None]);
+    assert_eq!(echo(&mut peer, "/test.Nobody/Who").await, [text("12"), None, None]);
     assert_eq!(check(stranger).await.unwrap(), 1);
     let request = HealthCheckRequest { service: "test.Echo".to_owned() };
     HealthClient::new(peer.clone()).check(request).await.unwrap();

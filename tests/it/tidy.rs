@@ -84,6 +84,13 @@ fn arrows_of_dependency_point_one_way() {
             "actor",
             &["game", "service", "agent", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"][..],
         ),
+        (
+            "http",
+            &[
+                "actor", "game", "service", "agent", "link", "admin", "app", "cli", "plugin", "journal",
+                "config",
+            ],
+        ),
         ("service", &["game", "agent", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"]),
         (
             "journal",
@@ -253,6 +260,7 @@ fn grpc_is_known_at_the_edges_alone() {
         "cli",
         "cluster",
         "demo/operator",
+        "http",
         "link/line",
         "proto",
         "actor/services",
