@@ -26,6 +26,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Tries of a journal that is closing; then what waits is given up, loudly.
 const LAST_TRIES: u32 = 3;
 
+/// What is said as long as the disk does not take what is written.
+const NOT_WRITTEN: &str = "journal not written, trying again";
+
 /// Writes in a thread of its own.
 pub(super) fn start(mut writer: Writer) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("journal".into()).spawn(move || writer.run())
@@ -102,8 +105,13 @@ impl Writer {
     ) -> Self {
         let first = found.segments.first_key_value().map_or(found.next, |(number, _)| *number);
         let head = found.head.unwrap_or(Head { floor: first, last: 0, bytes: 0 });
-        // Rooms should not wait for it. If it cannot be written now, it is before the first segment is.
-        let head_there = found.head.is_some() || head.write(&*segments.disk, &segments.dir).is_ok();
+        // Rooms should not wait for it, and a node whose disk takes nothing should say so from its start on. If it cannot
+        // be written now, it is before the first segment is.
+        let written = head.write(&*segments.disk, &segments.dir);
+        let head_there = found.head.is_some() || written.is_ok();
+        if let Err(error) = written {
+            part.failed(NOT_WRITTEN, &format_args!("{}: {error}", segments.dir.display()));
+        }
         Self {
             shared,
             segments,
@@ -219,7 +227,7 @@ impl Writer {
             if let Err(error) = done {
                 self.last_tries += u32::from(self.shared.lock().closed);
                 if self.last_tries < LAST_TRIES {
-                    self.failed("journal not written, trying again", &error);
+                    self.failed(NOT_WRITTEN, &error);
                     return false;
                 }
                 let (dir, lost_bytes) = (self.segments.dir.display(), buffer.len() - written);
@@ -314,7 +322,7 @@ impl Writer {
     fn heal(&mut self) {
         if self.part.fails() && self.unsynced.is_none() && self.shared.lock().failed.is_none() {
             if let Err(error) = self.write_head(self.head) {
-                self.failed("journal's head not written", &error);
+                self.failed(NOT_WRITTEN, &error);
             } else if let Err(error) = self.segments.remove_below(self.head.floor) {
                 self.failed("old segments of the journal not removed", &error);
             } else {

@@ -79,6 +79,23 @@ fn a_segment_that_could_not_be_begun_is_begun_when_there_is_space_again() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_is_told_before_anything_is_said_and_well_again_by_itself() {
+    let disk = several(20);
+    // The directory is there.
+    disk.set_fault(|operation, path| {
+        let makes = operation == Operation::Create && path != Path::new(DIR);
+        makes.then(|| ErrorKind::ReadOnlyFilesystem.into())
+    });
+    let health = Health::default();
+    let (journal, pasts) = on(&disk, SMALL, health.part("journal")).unwrap();
+    let told = health.failing().join("");
+    assert!(told.contains("journal not written") && told.contains(DIR) && pasts.len() == 2, "{told}");
+    disk.clear_fault();
+    until("it is well again", || health.failing().is_empty());
+    journal.close();
+}
+
+#[test]
 fn a_journal_that_cannot_remove_or_note_what_it_should_says_so_and_tries_again() {
     let (disk, health) = (MemoryDisk::new(), Health::default());
     let (journal, _) = on(&disk, SMALL, health.part("journal")).unwrap();
