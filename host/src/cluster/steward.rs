@@ -141,10 +141,8 @@ impl Steward {
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
-                None if begins && !self.is_ending(home) => {
-                    if self.is_to_begin(home, &nodes, to_be) {
-                        wanted.push(home);
-                    }
+                None if begins && !self.is_ending(home) && self.is_to_begin(home, &nodes, to_be) => {
+                    wanted.push(home);
                 }
                 _ => {}
             }

@@ -217,7 +217,7 @@ mod tests {
     fn who_has_used_least_goes_first_and_its_plugin_counts_before_it() {
         let processor = Processor::new(1, ProcessorGauges::default());
         let (first, _) = processor.enter(Standing::default());
-        let (order, entered) = mpsc::channel();
+        let (order, entered) = mpsc::sync_channel(3);
         let mut threads = Vec::new();
         for (name, standing) in
             [("greedy", standing(900, 800)), ("modest", standing(900, 5)), ("other", standing(100, 100))]
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_long_call_leaves_its_thread_to_the_runtime() {
         let processor = Processor::new(1, ProcessorGauges::default());
-        let (sender, receiver) = mpsc::channel::<()>();
+        let (sender, receiver) = mpsc::sync_channel::<()>(1);
         // The one worker waits, in the middle of a task, for what only another task can send.
         let long = tokio::spawn(async move {
             let (permit, _) = processor.enter(Standing::default());
