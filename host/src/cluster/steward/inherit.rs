@@ -14,7 +14,6 @@ use crate::cluster::node::NodeInfo;
 use crate::cluster::placement::rendezvous;
 use crate::game::Homes;
 use crate::game::registry::following;
-use crate::snowflake::now_ms;
 
 /// How long the new owner of a room has to take up the state that this host has of it.
 const TAKING_UP: Duration = Duration::from_secs(60);
@@ -51,7 +50,7 @@ impl Steward {
                 marked,
             ];
             let latest = known.into_iter().flatten().max().unwrap_or(0).max(self.homes().generation(home));
-            let generation = following(latest, now_ms());
+            let generation = following(latest, self.registry.now_ms());
             self.homes().raise(home, generation);
             begun.insert(home, generation);
             if let (Some(_), Some(own)) = (&found, &own) {

@@ -13,7 +13,6 @@ use crate::game::room::{Departing, Errand, Gone};
 use crate::journal::Past;
 use crate::link::Uplink;
 use crate::plugin::Put;
-use crate::snowflake::now_ms;
 
 /// How long a room that is to leave may take to be packed.
 const PACKING: Duration = Duration::from_secs(10);
@@ -92,6 +91,11 @@ impl Registry {
         outcome
     }
 
+    /// The time that rooms live by, milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.crew.clock().ms_at(Instant::now())
+    }
+
     /// The open rooms that are no home rooms.
     pub fn plugin_rooms(&self) -> Vec<String> {
         let rooms = self.rooms();
@@ -130,7 +134,7 @@ impl Registry {
     /// A room is this host's: it begins, if it has been waiting.
     pub fn open_staged(&self, name: &str) {
         if let Some(Staged { begin, generation, .. }) = self.staged().remove(name) {
-            let generation = following(generation, now_ms());
+            let generation = following(generation, self.now_ms());
             if let Some(home) = self.homes.number(name) {
                 self.homes.raise(home, generation);
             }

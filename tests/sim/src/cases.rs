@@ -1,0 +1,52 @@
+//! Cases: what has cost rooms before, each played with a few seeds; and what still costs some.
+
+use crate::plan::Fault::{
+    CutEtcd, Drain, EtcdEmpty, EtcdStops, Freeze, Kill, KillAll, KillSite, Stop, StopAll, Twin,
+};
+use crate::plan::Plan;
+
+/// Longer than a lease and what follows upon it: others have the rooms by then.
+const LONG: u64 = 9_000;
+
+/// Seeds that each is played with.
+pub(crate) const SEEDS: u64 = 5;
+
+/// By name: these hold.
+pub(crate) fn all() -> Vec<(&'static str, Plan)> {
+    let plan = |faults: &[_]| Plan { faults: faults.to_vec() };
+    vec![
+        ("killed once", plan(&[(8_000, Kill { host: 0, for_ms: LONG })])),
+        (
+            "killed twice",
+            plan(&[(8_000, Kill { host: 0, for_ms: LONG }), (35_000, Kill { host: 0, for_ms: LONG })]),
+        ),
+        (
+            "frozen, then killed",
+            plan(&[(8_000, Freeze { host: 0, for_ms: LONG }), (35_000, Kill { host: 0, for_ms: LONG })]),
+        ),
+        ("killed and back at once", plan(&[(8_000, Kill { host: 0, for_ms: 400 })])),
+        ("all killed, back together", plan(&[(8_000, KillAll { for_ms: [LONG, LONG + 20, LONG + 40] })])),
+        ("all killed, back one by one", plan(&[(8_000, KillAll { for_ms: [1_000, 9_000, 17_000] })])),
+        ("the site dies", plan(&[(8_000, KillSite { for_ms: [LONG, LONG, LONG] })])),
+        ("all stopped, back together", plan(&[(8_000, StopAll { for_ms: 1_000 })])),
+        ("drained, then stopped", plan(&[(8_000, Drain { host: 0, for_ms: LONG, kill: false })])),
+        ("drained, then killed", plan(&[(8_000, Drain { host: 0, for_ms: LONG, kill: true })])),
+        ("no way to etcd", plan(&[(8_000, CutEtcd { host: 0, for_ms: LONG })])),
+        ("etcd stops", plan(&[(8_000, EtcdStops { for_ms: LONG })])),
+        ("etcd is empty", plan(&[(8_000, EtcdEmpty)])),
+    ]
+}
+
+/// Those that do not hold yet: at least one of their seeds fails. One that holds belongs above.
+pub(crate) fn open() -> Vec<(&'static str, Plan)> {
+    let plan = |faults: &[_]| Plan { faults: faults.to_vec() };
+    vec![
+        // Both act under the one name.
+        ("two of a name", plan(&[(8_000, Twin { host: 0, for_ms: LONG })])),
+        // The newcomer takes for free what others hold and have not claimed again yet.
+        (
+            "etcd is empty when a host starts",
+            plan(&[(8_000, Stop { host: 0, for_ms: 5_200 }), (17_600, EtcdEmpty)]),
+        ),
+    ]
+}

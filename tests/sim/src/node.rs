@@ -1,0 +1,342 @@
+//! Node: what a process in a simulated cluster is made of: the real journal, rooms and steward, put together as a node does it
+//! (`app::Membership`, `app::Works`, `app::App`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use hotseat::actor::metrics::ActorMetrics;
+use hotseat::actor::{Caps, Clock, Crew, CrewParts, Services, Shares, World, keep};
+use hotseat::cluster::LINK_VERSION;
+use hotseat::cluster::estate::{self, Estates};
+use hotseat::cluster::handover::{Courier, Receiver};
+use hotseat::cluster::metrics::ClusterMetrics;
+use hotseat::cluster::node::{self, NodeInfo};
+use hotseat::cluster::placement::{NODES, Placement};
+use hotseat::cluster::rollout::Standing;
+use hotseat::cluster::steward::Steward;
+use hotseat::discovery::{Discovery, DiscoveryError, Hold, Written};
+use hotseat::game::metrics::GameMetrics;
+use hotseat::game::registry::{Bounds, Parts, Registry};
+use hotseat::game::{Homes, Profiles};
+use hotseat::journal::{self, Dormant, Journal, Past, Steps};
+use hotseat::link::{Link, link};
+use hotseat::peer::Dialer;
+use hotseat::plugin::GAME_WORLD;
+use hotseat::proto::cluster::rooms_server::RoomsServer;
+use hotseat::snowflake::Generator;
+use hotseat::telemetry::health::Part;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
+use tower::{Service as _, ServiceExt};
+
+use crate::client::Client;
+use crate::etcd::Etcd;
+use crate::model::Model;
+use crate::network::{Arrived, Network, Port, address};
+use crate::stage::Stage;
+use crate::{HOMES, Process, TTL};
+
+/// How often a journal's writer comes to its work.
+const WRITE_EVERY: Duration = Duration::from_millis(15);
+
+/// How long a host that ends gives away its rooms.
+const DRAINING: Duration = Duration::from_secs(4);
+
+/// How long a node's name is waited for, and between two looks at it (`app::Membership`).
+const NAME: Duration = Duration::from_secs(9);
+const LOOK: Duration = Duration::from_millis(500);
+const TELL: Duration = Duration::from_secs(2);
+
+/// 2026-01-01 UTC, ms: when simulations begin.
+const EPOCH_MS: u64 = 1_767_225_600_000;
+
+const JOURNAL: journal::Bounds =
+    journal::Bounds { segment_bytes: 16 << 10, buffer_bytes: 1 << 20, sync_every: Duration::from_millis(10) };
+
+/// What a process is given.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) process: Process,
+    pub(crate) node: String,
+    /// Where the state of all hosts is.
+    pub(crate) shared_dir: PathBuf,
+    /// Where this one's is, if it is elsewhere.
+    pub(crate) own_dir: Option<PathBuf>,
+    /// For what nobody else reads.
+    pub(crate) private_dir: PathBuf,
+    pub(crate) etcd: Arc<Mutex<Etcd>>,
+    pub(crate) network: Arc<Mutex<Network>>,
+    pub(crate) model: Arc<Mutex<Model>>,
+    pub(crate) stage: Arc<Stage>,
+}
+
+/// What a process has once it is among the others.
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) link: Link,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) draining: watch::Sender<bool>,
+    node: Arc<str>,
+    placement: Placement,
+    discovery: Discovery,
+    steps: Arc<Mutex<Steps>>,
+    stop: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Given {
+    fn state_dir(&self) -> PathBuf {
+        self.own_dir.clone().unwrap_or_else(|| self.shared_dir.join(&self.node))
+    }
+
+    /// Comes up and stands among the others; its work goes on in the background.
+    pub(crate) async fn run(self, now_ms: u64) -> Result<Up> {
+        let client = Client::start(Arc::clone(&self.etcd), self.process, TTL);
+        let discovery = Discovery::simulated(Arc::new(client));
+        discovery.ready().await;
+        let placement = Placement::new(&discovery);
+        let state_dir = self.state_dir();
+        std::fs::create_dir_all(&state_dir)?;
+        let (journal, mut pasts, steps) = Journal::stepped(&state_dir.join("journal"), JOURNAL)?;
+        let journal = Arc::new(journal);
+        for room in estate::superseded(&state_dir, &pasts) {
+            pasts.remove(&room);
+            journal.forget(&room.into());
+        }
+        let registry = self.registry(&journal, now_ms)?;
+        let homes_left: BTreeMap<String, Past> =
+            pasts.extract_if(.., |name, _| Homes::is_home(name)).collect();
+        registry.restore(pasts).await;
+        let dormant = Dormant::new(homes_left);
+        let steps = Arc::new(Mutex::new(steps));
+        tokio::spawn(self.clone().write(Arc::clone(&steps), Arc::clone(&registry), journal.synced()));
+        tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.crew())]));
+        self.take_name(&discovery, &dormant).await?;
+        let (stop, draining) = (CancellationToken::new(), watch::Sender::new(false));
+        let metrics = ClusterMetrics::register(&prometheus::Registry::new())?;
+        let receiver = Receiver {
+            registry: Arc::clone(&registry),
+            discovery: discovery.clone(),
+            metrics: metrics.clone(),
+            draining: draining.subscribe(),
+        };
+        let (inbox, arrived) = mpsc::unbounded_channel();
+        lock(&self.network).listen(self.process, inbox);
+        let port = Port { network: Arc::clone(&self.network), process: self.process };
+        tokio::spawn(serve(port.clone(), receiver, arrived));
+        tokio::spawn(self.clone().stand(
+            discovery.clone(),
+            dormant.clone(),
+            draining.subscribe(),
+            stop.clone(),
+        ));
+        let (asking, asks) = link(64);
+        tokio::spawn(Arc::clone(&registry).serve(asks));
+        let node: Arc<str> = self.node.as_str().into();
+        let standing = watch::Sender::new(Standing { behind: false, busy: false });
+        let steward = Steward {
+            node: self.node.clone(),
+            discovery: discovery.clone(),
+            placement: placement.clone(),
+            registry: Arc::clone(&registry),
+            dormant,
+            estates: self.own_dir.is_none().then(|| Estates::new(&self.shared_dir, &self.node)),
+            overtaken: HashMap::new(),
+            left_to_others: HashMap::new(),
+            ending: BTreeSet::new(),
+            refusing: HashMap::new(),
+            heir_from: None,
+            courier: Courier {
+                node: Arc::clone(&node),
+                discovery: discovery.clone(),
+                dialer: Dialer::through(Arc::new(port)),
+            },
+            metrics,
+            draining: draining.subscribe(),
+            standing: standing.subscribe(),
+        };
+        let ending = stop.clone();
+        tokio::spawn(async move {
+            steward.run(ending).await;
+            drop(standing);
+        });
+        Ok(Up { registry, link: asking, journal, draining, node, placement, discovery, steps, stop })
+    }
+
+    fn registry(&self, journal: &Arc<Journal>, now_ms: u64) -> Result<Arc<Registry>> {
+        let metrics = prometheus::Registry::new();
+        let actors = ActorMetrics::register(&metrics)?;
+        let services = Services::new(
+            &BTreeMap::new(),
+            &Dialer::default(),
+            Duration::from_secs(1),
+            actors.service_calls.clone(),
+        )?;
+        let world = World {
+            ids: Arc::new(Generator::standing_at(1, EPOCH_MS + now_ms)),
+            settings: Arc::default(),
+            log_inputs: 64,
+            log_bytes: 1 << 20,
+            journal: Arc::clone(journal),
+            letters: Arc::clone(&self.stage.letters),
+            rollbacks: Arc::clone(&self.stage.rollbacks),
+            durability: None,
+            meter: None,
+        };
+        let (reports, _) = mpsc::channel(1);
+        let crew = Crew::new(CrewParts {
+            plugin: "game-logic".into(),
+            sample: "home/0".into(),
+            wit_world: GAME_WORLD,
+            world,
+            clock: Clock::at(EPOCH_MS + now_ms),
+            metrics: actors,
+            // How long a call takes is nothing that a seed decides: nobody is to wait for it.
+            shares: Shares { actor: f64::INFINITY, ..Shares::default() },
+            caps: Caps {
+                memory_mib: u64::MAX,
+                deadline_ms: u64::MAX,
+                snapshot_max_bytes: u64::MAX,
+                tick_hz: u64::MAX,
+            },
+            reports,
+        });
+        crew.begin(Arc::clone(&self.stage.version));
+        std::fs::create_dir_all(&self.private_dir)?;
+        Ok(Registry::new(Parts {
+            crew,
+            bounds: Bounds {
+                max_rooms: 64,
+                rooms_per_room: 8,
+                rooms_per_player: 8,
+                room_mailbox: 64,
+                player_moves_per_s: 1_000,
+            },
+            metrics: GameMetrics::register(&metrics)?,
+            profiles: Profiles::open(&self.private_dir, journal.synced(), Part::default())?,
+            services,
+            homes: Arc::new(Homes::shared(HOMES)),
+        }))
+    }
+
+    /// The journal's writer.
+    async fn write(self, steps: Arc<Mutex<Steps>>, registry: Arc<Registry>, synced: watch::Receiver<u64>) {
+        loop {
+            sleep(WRITE_EVERY).await;
+            lock(&steps).step();
+            let homes = registry.homes();
+            let open = homes.gate().is_open();
+            let position = *synced.borrow();
+            lock(&self.model).written(self.process, position, |home| open && homes.owns(home));
+        }
+    }
+
+    fn info(&self, draining: bool, dormant: &Dormant) -> NodeInfo {
+        let homes = Homes::shared(HOMES);
+        let dormant = dormant.generations();
+        NodeInfo {
+            id: self.node.clone(),
+            roles: vec!["game".into()],
+            grpc: address(self.process),
+            admin: String::new(),
+            listen: None,
+            version: "0".into(),
+            link: LINK_VERSION,
+            started_ms: self.process,
+            draining,
+            behind: false,
+            dormant: node::bits(dormant.keys().filter_map(|room| homes.number(room))),
+            sessions: 0,
+            rooms: 0,
+            players: 0,
+            plugins: BTreeMap::new(),
+        }
+    }
+
+    /// As `app::Membership::take_name`.
+    async fn take_name(&self, discovery: &Discovery, dormant: &Dormant) -> Result<()> {
+        let key = format!("{NODES}{}", self.node);
+        let deadline = Instant::now() + NAME;
+        loop {
+            match discovery.create(&key, self.info(false, dormant).write(), Hold::Lease).await {
+                Ok(Written::Done(_)) => return Ok(()),
+                Ok(Written::Refused(Some(_))) if Instant::now() > deadline => bail!("its name is taken"),
+                Ok(Written::Refused(_))
+                | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
+                Err(error) => return Err(error).context("its name"),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// As `app::Membership::stand`.
+    async fn stand(
+        self,
+        discovery: Discovery,
+        dormant: Dormant,
+        mut draining: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) {
+        let mut told = self.info(false, &dormant);
+        let place = discovery.register(&format!("{NODES}{}", self.node), told.write());
+        loop {
+            let now = self.info(*draining.borrow_and_update(), &dormant);
+            if now != told {
+                place.update(now.write());
+                told = now;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Ok(()) = draining.changed() => {}
+                () = sleep(TELL) => {}
+            }
+        }
+    }
+}
+
+impl Up {
+    /// As `app::Node::stop`.
+    pub(crate) async fn stop(self) {
+        self.draining.send_replace(true);
+        let homes = self.registry.homes();
+        let deadline = Instant::now() + DRAINING;
+        let others = || self.placement.nodes().iter().any(|it| it.takes_rooms() && *it.id != *self.node);
+        while !(homes.claims().is_empty() && self.registry.population().0 == 0)
+            && others()
+            && Instant::now() < deadline
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.stop.cancel();
+        self.registry.stop().await;
+        self.journal.close();
+        lock(&self.steps).step();
+        self.discovery.close().await;
+    }
+}
+
+/// Answers other hosts.
+async fn serve(port: Port, receiver: Receiver, mut arrived: mpsc::UnboundedReceiver<Arrived>) {
+    let service = RoomsServer::new(receiver);
+    while let Some(Arrived { from, request, answer }) = arrived.recv().await {
+        let (mut service, port) = (service.clone(), port.clone());
+        tokio::spawn(async move {
+            let reply = match ServiceExt::<Request<Body>>::ready(&mut service).await {
+                Ok(service) => service.call(request).await.map_err(Into::into),
+                Err(never) => Err(never.into()),
+            };
+            port.reply(from, reply, answer);
+        });
+    }
+}
