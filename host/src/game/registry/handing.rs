@@ -21,7 +21,7 @@ const PACKING: Duration = Duration::from_secs(10);
 const KEEPING: Duration = Duration::from_secs(5);
 
 /// The generation of a state of the generation `of` at its next owner. Rises with the clock besides: a room that has begun
-/// anew where nothing was known of an earlier state is later than that. Even: see [`copied`].
+/// anew where nothing was known of an earlier state is later than that. Even: see `copied`.
 pub fn following(of: u64, now_ms: u64) -> u64 {
     (of.saturating_add(3) & !1).max(now_ms.saturating_mul(2))
 }
