@@ -202,7 +202,7 @@ impl Given {
             clock: Clock::at(EPOCH_MS + now_ms),
             metrics: actors,
             // How long a call takes is nothing that a seed decides: nobody is to wait for it.
-            shares: Shares { actor: f64::INFINITY, ..Shares::default() },
+            shares: Shares { actor: 1_000.0, ..Shares::default() },
             caps: Caps {
                 memory_mib: u64::MAX,
                 deadline_ms: u64::MAX,
