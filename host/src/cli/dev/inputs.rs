@@ -120,13 +120,13 @@ fn digest(file: &Path) -> Option<Digest> {
 
 /// Whether a build may read a file: not what cargo writes, nor what editors write beside what one saves.
 pub(super) fn is_source(dir: &Path, target: &Path, path: &Path) -> bool {
+    if path.starts_with(target) || path == dir {
+        return false;
+    }
+    // Elsewhere a file is watched since a build has read it, wherever it lies.
+    let Ok(inside) = path.strip_prefix(dir) else { return !path.file_name().is_some_and(ignored) };
     // A build may write Cargo.lock, and must not cause another build. `target` is an older cargo's, if not this one's.
-    let inside = path.strip_prefix(dir).unwrap_or(path);
-    !path.starts_with(target)
-        && !inside.starts_with("target")
-        && path != dir
-        && inside != Path::new("Cargo.lock")
-        && !inside.iter().any(ignored)
+    !inside.starts_with("target") && inside != Path::new("Cargo.lock") && !inside.iter().any(ignored)
 }
 
 fn ignored(name: &OsStr) -> bool {
@@ -160,6 +160,8 @@ mod tests {
             assert_eq!(is_source(base, target, &base.join(path)), expected, "{path}");
         }
         assert!(is_source(base, target, Path::new("/elsewhere/src/lib.rs")));
+        assert!(is_source(base, target, Path::new("/home/.hidden/target/lib.rs")));
+        assert!(!is_source(base, target, Path::new("/elsewhere/.lib.rs.swp")));
         assert!(!is_source(base, target, base));
     }
 
