@@ -146,13 +146,13 @@ fn requests_that_do_not_decode_name_the_field_and_change_nothing() {
     ];
     for method in calls {
         let (status, text) = refused(shard.inner.call(method, b"\x0a\xff"));
-        assert_eq!(status, 3, "{method}: {text}");
+        assert_eq!(status, 13, "{method}: {text}");
         assert!(text.starts_with("the request does not decode: "), "{text}");
     }
     for method in [method::QUERY, method::LATEST, method::MEMBERS, method::PRESENCE, method::DESCRIBE] {
-        assert_eq!(refused(shard.inner.query(method, b"\x08")).0, 3, "{method}");
+        assert_eq!(refused(shard.inner.query(method, b"\x08")).0, 13, "{method}");
     }
-    assert_eq!(refused(shard.inner.subscribe(1, method::SUBSCRIBE, b"\x08")).0, 3);
+    assert_eq!(refused(shard.inner.subscribe(1, method::SUBSCRIBE, b"\x08")).0, 13);
     assert_eq!(refused(shard.inner.subscribe(2, method::SEND, b"")).0, 12);
     assert_eq!(refused(shard.inner.call(method::QUERY, b"")).0, 12);
     assert_eq!(refused(shard.inner.query("proto.ChatService/No", b"")).0, 12);

@@ -31,12 +31,12 @@ fn bytes_that_do_not_decode_are_refused_with_the_method() {
     for body in [&[0x0a, 0x7f, 0x01][..], &[0x0d, 1, 2, 3, 4], &[0x08, 0xff, 0xff]] {
         for method in calls {
             let (status, text) = refused(ranking.shard.call(method, body));
-            assert_eq!(status, 3, "{method}: {text}");
+            assert_eq!(status, 13, "{method}: {text}");
             assert!(text.starts_with(method), "{text}");
         }
         for method in queries {
             let (status, text) = refused(ranking.shard.query(method, body));
-            assert_eq!(status, 3, "{method}: {text}");
+            assert_eq!(status, 13, "{method}: {text}");
             assert!(text.starts_with(method), "{text}");
         }
     }
