@@ -75,9 +75,8 @@ impl Cluster {
     pub(crate) fn command(&self, name: &str, roles: &str, dir: &TempDir) -> Command {
         let mut command = hotseat(dir.path());
         command.args(["run", "--roles", roles, "--node-id", name, "--etcd-host", &self.etcd.addr()]);
-        command
-            .args(["--etcd-prefix", "/test", "--lease-ttl-s", &TTL.to_string(), "--shared-dir"])
-            .arg(self.shared.path());
+        command.args(["--etcd-prefix", "/test", "--lease-ttl-s", &TTL.to_string(), "--shared-dir"]);
+        command.arg(self.shared.path()).env("HOTSEAT_PLAYER_MOVES_PER_S", "1000");
         if roles.contains("game") {
             let file = dir.path().join("game.wasm");
             std::fs::write(&file, &self.game.bytes).unwrap();
