@@ -156,6 +156,7 @@ async fn a_player_who_is_sent_to_and_fro_is_moved_so_often_and_answered() {
     let world = World::with(&guests().greedy, |config| {
         rooms_of_their_own(config);
         config.overload_close_ms = 0;
+        config.player_moves_per_s = 10;
     })
     .await;
     let mut shuttled = world.client("shuttled").await;

@@ -15,7 +15,7 @@ const BEHIND: u32 = 50;
 
 /// The guest, with time for calls that keep a room busy on purpose.
 fn guest() -> Artefact {
-    relabelled(&guests().misbehave, |manifest| manifest.limits.deadline_ms = 2_000)
+    relabelled(&guests().misbehave, |manifest| manifest.limits.deadline_ms = 1_000)
 }
 
 fn queue_echoes(client: &mut Client, from: u32, count: u32) {

@@ -60,6 +60,7 @@ impl World {
             home_rooms: 1,
             max_rooms: 64,
             limits: false,
+            player_moves_per_s: 1_000_000,
             // This process is no `hotseat`.
             compile_program: Some(env!("CARGO_BIN_EXE_hotseat").into()),
             ..Config::default()
