@@ -65,6 +65,8 @@ async fn rooms_that_work_without_end_are_closed_with_a_reason_while_others_play(
         rooms_of_their_own(config);
         let caps = [("deadline_ms".to_owned(), "5000".to_owned())].into();
         config.plugin_cap = [("game-logic".to_owned(), caps)].into();
+        // Rooms that rest because of their plugin's share do not ask for more than their own.
+        config.plugin_cpu_share = Some(102_400);
         config.overload_close_ms = 1000;
     })
     .await;
