@@ -75,10 +75,24 @@ pub(crate) async fn operate(admin: &str, args: &[&str]) -> String {
     tokio::task::spawn_blocking(move || Told::from(command.output().unwrap())).await.unwrap().fine()
 }
 
-/// Sends a signal, by name.
+/// Sends a signal, by name. After STOP no thread of the process runs any more.
 pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
     assert!(sent.unwrap().success());
+    let end = Instant::now() + PATIENCE;
+    while name == "STOP" && !stands_still(child.id()) {
+        assert!(Instant::now() < end, "it does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether the system has stopped every thread of a process: it may run on for a moment after the signal was sent.
+fn stands_still(process: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().all(|thread| {
+        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name of a thread may hold brackets and spaces; its state follows the last bracket.
+        state.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// A way to a node's gRPC address, taken once something is asked.
