@@ -33,8 +33,7 @@ use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
 use crate::discovery::backends::BackendsError;
-use crate::game::ProfileError;
-use crate::game::metrics::GameMetrics;
+use crate::game::{ProfileError, metrics::GameMetrics};
 use crate::journal::JournalError;
 use crate::link;
 use crate::peer::SecurityError;
@@ -107,12 +106,9 @@ pub enum StartError {
         /// Where its holder is reached.
         holder: String,
     },
-    /// What is written down in etcd is no number.
-    #[error("etcd says the cluster has {found:?} home rooms, allowed are 1 to 65536")]
-    HomeRooms {
-        /// What stands there.
-        found: String,
-    },
+    /// The number of home rooms.
+    #[error(transparent)]
+    HomeRooms(#[from] membership::HomeRoomsError),
     /// Others cannot reach the node by the address it listens on.
     #[error(
         "grpc_listen {0} says not how other nodes reach this one: set advertise to its host name or address"
@@ -296,7 +292,7 @@ impl App {
             Err(_) if !membership.is_shared() => grpc.1.to_string(),
             advertised => advertised?,
         };
-        let info = membership::info(&config, &membership.node, now_ms(), (listen, advertised, admin.1));
+        let info = membership::info(&config, &membership, now_ms(), (listen, advertised, admin.1));
         let place = membership.place(info.clone(), players);
         if membership.is_shared() {
             let plugins = deployers.keys().filter(|name| *name != GAME_LOGIC).cloned();
@@ -352,6 +348,11 @@ impl App {
         &self.addrs
     }
 
+    /// Completes, with the reason, when the node cannot go on in its cluster and is to be stopped. Cancel safe.
+    pub async fn cast_out(&self) -> String {
+        self.membership.cast_out().await
+    }
+
     /// Puts an artefact live, as an operator does.
     ///
     /// # Errors
@@ -361,10 +362,9 @@ impl App {
         deployer.ok_or_else(|| DeployError::Unknown(name.to_owned()))?.deploy(artefact).await
     }
 
-    /// Ends the node: its rooms handed to other hosts, no new clients, every session told and closed, every room ended,
-    /// everything written.
+    /// Ends the node: rooms handed to other hosts, sessions told and closed, rooms ended, everything written.
     pub async fn stop(self) {
-        if self.membership.is_shared() {
+        if self.membership.is_member() {
             let registry = self.works.as_ref().and_then(|works| works.registry.as_ref());
             self.membership.drain(registry, self.terminal.as_ref(), self.grace / 2).await;
         }

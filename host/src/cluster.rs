@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod node;
 pub mod placement;
 pub mod players;
+pub mod progress;
 pub mod rollout;
 pub mod router;
 pub mod server;

@@ -189,8 +189,9 @@ keys! {
         etcd_key: Option<PathBuf> = None;
         /// A node that is not heard of for so long is taken for dead, seconds.
         lease_ttl_s: u64 = 10, in 2..=600;
-        /// Home rooms of the cluster; written down once, by the first node.
-        cluster_home_rooms: usize = 256, in 1..=65_536;
+        /// Home rooms of the cluster, written down by its first node (256 if nothing is said). A node that says another number
+        /// than the cluster has does not start; without it: the cluster's.
+        cluster_home_rooms: Option<u32> = None, in 1..=65_536;
         /// The number that tells this node's ids from those of others, 0 to 1023. MACHINE_ID says it too. Without it: a
         /// free one is claimed.
         machine_id: Option<u32> = None, in 0..=1023;
@@ -198,6 +199,8 @@ keys! {
         discover: Option<String> = None;
         /// Directory that all game hosts of the cluster share: rooms of a host that died go on from what it wrote there.
         shared_dir: Option<PathBuf> = None;
+        /// The largest state of a room that this host takes from another one, bytes.
+        handover_max_bytes: usize = 1280 * MIB, in MIB..=3072 * MIB;
         /// File with the secret that nodes show each other (at least 32 bytes).
         peer_token_file: Option<PathBuf> = None;
         /// Certificates (PEM) of who may sign those of other nodes; nodes must show one then (mTLS).

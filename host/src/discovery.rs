@@ -15,12 +15,15 @@ use tokio::time::Instant;
 pub mod backends;
 mod etcd;
 mod key;
+mod registration;
 pub mod simulated;
 mod table;
 
 pub use etcd::{Options, Tls};
+pub use registration::Registration;
 
-use etcd::{Etcd, Registered};
+use etcd::Etcd;
+use registration::Kept;
 use simulated::{Condition, Simulated};
 use table::Table;
 
@@ -73,6 +76,9 @@ pub enum Hold {
     /// As long as another node's lease, which has this id.
     Of(i64),
 }
+
+/// Whether two values of one key are of one process.
+pub type Same = fn(&[u8], &[u8]) -> bool;
 
 /// What became of a write that has a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,17 +307,38 @@ impl Discovery {
         match &self.backend {
             Backend::Table(table) => {
                 let token = table.register(key, value);
-                Registration { key: key.into(), kept: Kept::Table { table: Arc::clone(table), token } }
+                Registration::new(key, Kept::Table { table: Arc::clone(table), token })
             }
             Backend::Etcd(etcd) => {
                 let registered = Arc::clone(etcd.registered());
                 let token = registered.add(key, value);
-                Registration { key: key.into(), kept: Kept::Etcd { registered, token } }
+                Registration::new(key, Kept::Etcd { registered, token })
             }
             Backend::Simulated(table) => {
                 let (token, table) = (table.register(key, value), Arc::clone(table));
-                Registration { key: key.into(), kept: Kept::Simulated { table, token } }
+                Registration::new(key, Kept::Simulated { table, token })
             }
+        }
+    }
+
+    /// As [`Self::register`], for an entry that one process alone is to have: what another one has written there stays, as
+    /// `same` tells of its value and ours, and as long as it does this node is given no new lease. See [`Self::taken`].
+    pub fn register_own(&self, key: &str, value: Vec<u8>, same: Same) -> Registration {
+        match &self.backend {
+            Backend::Table(_) | Backend::Simulated(_) => self.register(key, value),
+            Backend::Etcd(etcd) => {
+                let registered = Arc::clone(etcd.registered());
+                let token = registered.add_own(key, value, same);
+                Registration::new(key, Kept::Etcd { registered, token })
+            }
+        }
+    }
+
+    /// What another process has written in the place of an entry that is this one's own, while it stands there.
+    pub fn taken(&self) -> watch::Receiver<Option<Bytes>> {
+        match &self.backend {
+            Backend::Table(_) | Backend::Simulated(_) => watch::channel(None).1,
+            Backend::Etcd(etcd) => etcd.registered().taken(),
         }
     }
 
@@ -355,45 +382,5 @@ fn revision(written: Written) -> Result<u64, DiscoveryError> {
     match written {
         Written::Done(revision) => Ok(revision),
         Written::Refused(_) => unreachable!("a write without a condition is not refused"),
-    }
-}
-
-/// An entry that [`Discovery::register`] keeps. Dropping it removes the entry.
-#[derive(Debug)]
-pub struct Registration {
-    key: Box<str>,
-    kept: Kept,
-}
-
-#[derive(Debug)]
-enum Kept {
-    Table { table: Arc<Table>, token: u64 },
-    Etcd { registered: Arc<Registered>, token: u64 },
-    Simulated { table: Arc<dyn Simulated>, token: u64 },
-}
-
-impl Registration {
-    /// Changes the value. Nothing happens if a later registration has the key.
-    pub fn update(&self, value: Vec<u8>) {
-        match &self.kept {
-            Kept::Table { table, token } => table.update(&self.key, *token, Some(value)),
-            Kept::Etcd { registered, token } => registered.update(&self.key, *token, Some(value)),
-            Kept::Simulated { table, token } => table.update(&self.key, *token, Some(value)),
-        }
-    }
-
-    /// Which entry it is.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        match &self.kept {
-            Kept::Table { table, token } => table.update(&self.key, *token, None),
-            Kept::Etcd { registered, token } => registered.update(&self.key, *token, None),
-            Kept::Simulated { table, token } => table.update(&self.key, *token, None),
-        }
     }
 }

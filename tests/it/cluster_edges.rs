@@ -97,7 +97,8 @@ async fn what_no_node_has_written_disturbs_nobody() {
         eventually("claims", async || {
             let all = EtcdGetOptions::new().with_prefix();
             let found = etcd.clone().get("/test/rooms/home/", Some(all)).await.unwrap();
-            (found.kvs().iter().filter(|claim| claim.value() == b"game-1").count() == count).then_some(())
+            (found.kvs().iter().filter(|claim| claim.value().starts_with(b"game-1/")).count() == count)
+                .then_some(())
         })
         .await;
     };

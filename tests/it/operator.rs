@@ -131,7 +131,7 @@ async fn users_of(cluster: &Cluster, hosts: [&str; 2]) -> [u64; 2] {
     let view = view.borrow();
     hosts.map(|host| {
         let owner = |user| view.entries[&format!("rooms/home/{}", homes.of(user))].value.clone();
-        (1..1000).find(|user| owner(*user) == host.as_bytes()).unwrap()
+        (1..1000).find(|user| crate::cluster::owner(&owner(*user)) == host).unwrap()
     })
 }
 

@@ -210,8 +210,8 @@ impl Process {
     pub(crate) fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + 3 * PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < end, "no {what}: {:?}", self.log.lock().unwrap());
-            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {:?}", self.log.lock().unwrap());
+            assert!(Instant::now() < end, "no {what}: {:?}", self.lines());
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {:?}", self.lines());
             std::thread::sleep(Duration::from_millis(2));
         }
     }

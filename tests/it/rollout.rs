@@ -44,7 +44,7 @@ async fn node_with(
         (config.etcd_host, config.etcd_prefix) = (Some(etcd.addr()), Some("/test".into()));
         (config.node_id, config.lease_ttl_s) = (Some(id.to_owned()), TTL);
         config.roles = roles.iter().copied().collect();
-        config.cluster_home_rooms = homes;
+        config.cluster_home_rooms = Some(homes.try_into().unwrap());
         if !roles.contains(&Role::Game) {
             config.plugin.clear();
         }
@@ -66,10 +66,11 @@ async fn cluster(etcd: &Etcd, plugin: &Artefact) -> (World, World, World) {
 async fn owners(etcd: &Etcd, homes: usize, nodes: &[&str]) {
     let discovery = etcd.discovery(TTL);
     let rooms = discovery.watch("rooms/home/");
-    let nodes: BTreeSet<_> = nodes.iter().map(|node| node.as_bytes().to_vec()).collect();
+    let nodes: BTreeSet<_> = nodes.iter().map(ToString::to_string).collect();
     eventually("owners of all rooms", async || {
         let view = rooms.borrow();
-        let owners: BTreeSet<_> = view.entries.values().map(|entry| entry.value.to_vec()).collect();
+        let owners: BTreeSet<_> =
+            view.entries.values().map(|entry| crate::cluster::owner(&entry.value)).collect();
         (view.entries.len() == homes && owners == nodes).then_some(())
     })
     .await;

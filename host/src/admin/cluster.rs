@@ -11,6 +11,7 @@ use super::Node;
 use crate::cluster::node::NodeInfo;
 use crate::cluster::placement::Placement;
 use crate::cluster::players::Tracker;
+use crate::cluster::progress::Progress;
 use crate::game::Homes;
 use crate::proto::admin as proto;
 
@@ -25,6 +26,8 @@ pub struct Place {
     pub homes: Arc<Homes>,
     /// Set once the node is to be empty.
     pub draining: watch::Sender<bool>,
+    /// How far the node is with handing its rooms over.
+    pub progress: Progress,
     /// Who finds players.
     pub players: Tracker,
 }
@@ -34,8 +37,8 @@ impl Node {
         let Place { info, placement, homes, .. } = &self.place;
         let shared = homes.are_shared();
         let mut owned: HashMap<String, u32> = HashMap::new();
-        for (node, _) in placement.claims().into_values() {
-            *owned.entry(node).or_default() += 1;
+        for (owner, _) in placement.claims().into_values() {
+            *owned.entry(owner.node).or_default() += 1;
         }
         let home_rooms = if shared || self.registry.is_some() { homes.count() } else { 0 };
         let nodes = if shared { placement.nodes() } else { vec![self.info()] };
@@ -43,7 +46,10 @@ impl Node {
             owned = [(info.id.clone(), home_rooms)].into();
         }
         let claimed: u32 = owned.values().sum();
+        let (moved, staying) = self.place.progress.told();
         proto::ClusterReply {
+            moved,
+            staying: staying.into_iter().map(|(room, why)| proto::StayingRoom { room, why }).collect(),
             node: info.id.clone(),
             shared,
             fresh: !shared || placement.is_fresh(),

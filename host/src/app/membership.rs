@@ -1,5 +1,7 @@
 //! Membership: what makes a node one of a cluster, or keeps it by itself.
 
+mod home_rooms;
+mod name;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,21 +9,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+pub(super) use self::home_rooms::HomeRoomsError;
 pub(super) use self::telling::{Telling, info};
 use super::{StartError, settings};
 use crate::admin::Place;
 use crate::cluster::estate::Estates;
-use crate::cluster::handover::{Courier, MESSAGE_MAX, Receiver};
+use crate::cluster::handover::{COMING, Courier, Receiver};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
-use crate::cluster::placement::{NODES, Placement};
+use crate::cluster::placement::{NODES, Owner, Placement};
 use crate::cluster::players::Tracker;
+use crate::cluster::progress::Progress;
 use crate::cluster::rollout::Standing;
 use crate::cluster::router::{Router, RouterParts};
 use crate::cluster::steward::Steward;
@@ -37,9 +42,6 @@ use crate::peer::{Dialer, Security};
 use crate::proto::cluster::rooms_server::RoomsServer;
 use crate::snowflake::{self, Generator, SequenceOptions, Snowflake};
 
-/// Where the number of home rooms is written down.
-const HOME_ROOMS: &str = "cluster/home-rooms";
-
 /// Between two looks at a node id that is taken, and at a table that is away.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -52,6 +54,8 @@ const TELL: Duration = Duration::from_secs(2);
 /// A node's place among others.
 pub(super) struct Membership {
     pub(super) node: Arc<str>,
+    /// This process, as its claims name it.
+    pub(super) owner: Owner,
     pub(super) discovery: Discovery,
     pub(super) placement: Placement,
     pub(super) homes: Arc<Homes>,
@@ -63,6 +67,12 @@ pub(super) struct Membership {
     pub(super) draining: watch::Sender<bool>,
     /// How long a lease lives.
     ttl: Duration,
+    /// The largest state of a room that it takes from others, bytes.
+    handover_max_bytes: u64,
+    /// How far it is with handing its own ones over.
+    progress: Progress,
+    /// Why this node cannot go on among the others, once it cannot.
+    outcast: watch::Sender<Option<String>>,
 }
 
 impl Membership {
@@ -81,7 +91,7 @@ impl Membership {
         };
         let homes = if config.etcd_host.is_some() {
             discovery.ready().await;
-            Homes::shared(home_rooms(&discovery, config.cluster_home_rooms).await?)
+            Homes::shared(home_rooms::agree(&discovery, config.cluster_home_rooms).await?)
         } else {
             Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))
         };
@@ -106,6 +116,7 @@ impl Membership {
         };
         Ok(Self {
             snowflake,
+            owner: Owner { node: node.clone(), process: name::process() },
             node: node.into(),
             placement: Placement::new(&discovery),
             discovery,
@@ -114,6 +125,9 @@ impl Membership {
             metrics,
             draining: watch::Sender::new(false),
             ttl,
+            handover_max_bytes: config.handover_max_bytes as u64,
+            progress: Progress::default(),
+            outcast: watch::Sender::new(None),
         })
     }
 
@@ -164,7 +178,11 @@ impl Membership {
         services: Vec<String>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
-        let place = self.discovery.register(&format!("{NODES}{}", self.node), telling.first().write());
+        let place = self.discovery.register_own(
+            &format!("{NODES}{}", self.node),
+            telling.first().write(),
+            NodeInfo::same_process,
+        );
         let key = |service: &String| format!("backends/{service}/{}", self.node);
         let addr = telling.info.grpc.clone();
         let backends: Vec<Registration> = services
@@ -172,8 +190,10 @@ impl Membership {
             .map(|service| self.discovery.register(&key(service), addr.clone().into()))
             .collect();
         let mut draining = self.draining.subscribe();
+        let agreeing = self.agree(telling.info.started_ms, stop.clone());
         tokio::spawn(async move {
             let _backends = backends;
+            let _agreeing = AbortOnDropHandle::new(agreeing);
             let mut told = telling.first();
             loop {
                 let now = telling.now(*draining.borrow_and_update());
@@ -189,6 +209,39 @@ impl Membership {
                 }
             }
         })
+    }
+
+    /// Keeps up what all nodes must agree on, and sees that this process alone has the node's name, until `stop` fires.
+    fn agree(&self, started_ms: u64, stop: CancellationToken) -> JoinHandle<()> {
+        let (discovery, placement) = (self.discovery.clone(), self.placement.clone());
+        let (count, outcast, node) = (self.homes.count(), self.outcast.clone(), Arc::clone(&self.node));
+        let patience = self.ttl + TAKEN_GRACE;
+        tokio::spawn(async move {
+            let why = tokio::select! {
+                () = stop.cancelled() => return,
+                why = home_rooms::keep(&discovery, &placement, count) => why,
+                holder = name::taken(&discovery, started_ms, patience) => format!(
+                    "another process has its node id, {node}: the one at {holder}. This one held no lease for a while, \
+                     and its rooms are others' by now; stop one of the two, or give it another node_id (SERVICE_ID)"
+                ),
+            };
+            outcast.send_replace(Some(why));
+        })
+    }
+
+    /// Completes with the reason when this node cannot go on among the others. Cancel safe.
+    pub(super) async fn cast_out(&self) -> String {
+        let mut outcast = self.outcast.subscribe();
+        match outcast.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            // The sender is here.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Whether this node can go on among the others.
+    pub(super) fn is_member(&self) -> bool {
+        self.is_shared() && self.outcast.borrow().is_none()
     }
 
     /// Where this node keeps what its rooms have written: where others find it if it dies, if there is such a place.
@@ -229,6 +282,7 @@ impl Membership {
             placement: self.placement.clone(),
             homes: Arc::clone(&self.homes),
             draining: self.draining.clone(),
+            progress: self.progress.clone(),
             players,
         }
     }
@@ -237,8 +291,9 @@ impl Membership {
     pub(super) fn rooms(&self, registry: Arc<Registry>) -> RoomsServer<Receiver> {
         let (discovery, metrics) = (self.discovery.clone(), self.metrics.clone());
         let draining = self.draining.subscribe();
-        let receiver = Receiver { registry, discovery, metrics, draining };
-        RoomsServer::new(receiver).max_decoding_message_size(MESSAGE_MAX)
+        let (owner, max_bytes) = (self.owner.clone(), self.handover_max_bytes);
+        let coming = Arc::new(Semaphore::new(COMING));
+        RoomsServer::new(Receiver { owner, registry, discovery, metrics, draining, max_bytes, coming })
     }
 
     /// The way from this node's agent to all hosts; `local` leads to its own rooms.
@@ -264,6 +319,7 @@ impl Membership {
         let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
         Steward {
             node: self.node.to_string(),
+            owner: self.owner.clone(),
             discovery: self.discovery.clone(),
             placement: self.placement.clone(),
             registry: Arc::clone(registry),
@@ -273,6 +329,8 @@ impl Membership {
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
             refusing: HashMap::new(),
+            staying: HashMap::new(),
+            progress: self.progress.clone(),
             heir_from: None,
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
@@ -313,23 +371,4 @@ impl Membership {
 pub(super) fn role_services(config: &Config) -> Vec<String> {
     let offered = [Role::Game, Role::Snowflake];
     offered.into_iter().filter(|role| config.roles.contains(role)).map(|role| role.to_string()).collect()
-}
-
-/// How many home rooms the cluster has; the first node says.
-async fn home_rooms(discovery: &Discovery, ours: usize) -> Result<u32, StartError> {
-    loop {
-        match discovery.create(HOME_ROOMS, ours.to_string().into_bytes(), Hold::Forever).await {
-            Ok(Written::Done(_)) => return Ok(u32::try_from(ours).unwrap_or(u32::MAX)),
-            Ok(Written::Refused(Some(entry))) => {
-                let text = String::from_utf8_lossy(&entry.value).into_owned();
-                let count = text.parse().ok().filter(|count| (1..=65_536).contains(count));
-                return count.ok_or(StartError::HomeRooms { found: text.chars().take(40).collect() });
-            }
-            Ok(Written::Refused(None))
-            | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
-                tokio::time::sleep(LOOK).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! `hotseat cluster`: the nodes of a cluster.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,14 @@ use super::node::{self, Node};
 use super::terminal::{self, line, progress, short};
 use crate::proto::admin::{ClusterNode, ClusterReply, ClusterRequest, DrainReply, DrainRequest};
 
-/// How long `drain` waits for rooms to go.
+/// How long `drain` waits for the next room to go.
 const DRAINED: Duration = Duration::from_secs(60);
+
+/// The same, once it is known of every room that is left why it stays.
+const KNOWN: Duration = Duration::from_secs(5);
+
+/// Between two lines that say how far the node is.
+const LINE: Duration = Duration::from_secs(1);
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -99,6 +106,53 @@ fn row(node: &ClusterNode) -> [String; 13] {
     ]
 }
 
+/// What has been said of a host that is being emptied.
+struct Heard {
+    /// Rooms that had gone before.
+    first: u64,
+    /// Rooms that have gone.
+    moved: u64,
+    /// Since when no room has gone.
+    since: Instant,
+    /// When the last line was written.
+    line: Instant,
+    /// Rooms that do not go, and why.
+    staying: BTreeMap<String, String>,
+}
+
+impl Heard {
+    fn new(moved: u64) -> Self {
+        let now = Instant::now();
+        Self { first: moved, moved, since: now, line: now, staying: BTreeMap::new() }
+    }
+
+    /// How long rooms may stay without any of them going: not for long if it is known of each why it stays.
+    fn patience(&self, homes: u32, rooms: u64) -> Duration {
+        let known = self.staying.len() as u64;
+        if known > 0 && u64::from(homes) <= known && rooms <= known { KNOWN } else { DRAINED }
+    }
+
+    /// Says what is new: rooms that do not go at once, and how many have gone now and then.
+    fn tell(&mut self, now: &ClusterReply, left: u32, silent: bool) {
+        let staying: BTreeMap<_, _> =
+            now.staying.iter().map(|room| (room.room.clone(), room.why.clone())).collect();
+        for (room, why) in staying.iter().filter(|(room, why)| self.staying.get(*room) != Some(*why)) {
+            if !silent {
+                progress(&format!("{room} stays: {why}"));
+            }
+        }
+        self.staying = staying;
+        if now.moved > self.moved {
+            self.since = Instant::now();
+            if !silent && self.line.elapsed() >= LINE {
+                self.line = Instant::now();
+                progress(&format!("{} rooms handed over, {left} home rooms left", now.moved - self.first));
+            }
+            self.moved = now.moved;
+        }
+    }
+}
+
 async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
     let reply = node.connect().await?.drain(DrainRequest { undo }).await;
     let mut reply = reply.map_err(|status| refused(node, "drain", &status))?.into_inner();
@@ -111,17 +165,21 @@ async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
         progress(&format!("handing {had} home rooms over…"));
     }
     let mut rooms = 1;
+    let mut heard = Heard::new(look(node).await?.moved);
     while reply.homes > 0 || rooms > 0 {
         if reply.hosts == 0 {
             return Err(Failure::new(format!("no other host takes the node's {} home rooms", reply.homes))
                 .next("start another node with the role game: they go there; `--undo` keeps them here"));
         }
-        if began.elapsed() > DRAINED {
+        if heard.since.elapsed() > heard.patience(reply.homes, rooms) {
             let left = reply.homes;
             return Err(Failure::new(format!(
                 "{left} of {had} home rooms are still here, {rooms} rooms are open"
             ))
-            .next("the node goes on handing them over; its log says what keeps them"));
+            .cause(heard.staying.values().cloned().collect::<Vec<_>>().join("; "))
+            .next(
+                "the node goes on trying; a room that is too large goes where handover_max_bytes allows it",
+            ));
         }
         tokio::time::sleep(LOOK).await;
         // Asking for it anew would undo what another operator has undone meanwhile.
@@ -130,6 +188,7 @@ async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
             other.id != now.node && !other.draining && other.roles.iter().any(|role| role == "game")
         };
         reply.hosts = u32::try_from(now.nodes.iter().filter(takes).count()).unwrap_or(u32::MAX);
+        heard.tell(&now, reply.homes, as_json);
         let this = now.nodes.iter().find(|other| other.id == now.node);
         (reply.homes, rooms) = this.map_or((0, 0), |this| (this.homes, this.rooms));
     }

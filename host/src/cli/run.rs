@@ -51,8 +51,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let signal = signals.recv().await;
-    info!(signal, "stopping; a second signal ends the process at once");
+    tokio::select! {
+        signal = signals.recv() => info!(signal, "stopping; a second signal ends the process at once"),
+        why = app.cast_out() => {
+            error!(why, "this node cannot go on in its cluster: stopping");
+            stop(app, grace, &mut signals).await;
+            return Err(Failure::new("the node cannot go on in its cluster").cause(why).into());
+        }
+    }
     Ok(stop(app, grace, &mut signals).await)
 }
 

@@ -4,34 +4,44 @@
 //! changes the owner, and at no moment do two hosts take input for it. Whatever fails before that write leaves the room
 //! where it was.
 
+mod receiver;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tonic::{Request, Response, Status};
-use tracing::{debug, warn};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tracing::warn;
 
-use super::metrics::ClusterMetrics;
+pub use self::receiver::{COMING, Receiver};
 use super::node::NodeInfo;
 use super::placement::{HOMES, MOVED};
 use crate::blocking;
-use crate::discovery::{Discovery, DiscoveryError, Hold, Lease, Written};
+use crate::discovery::{Discovery, DiscoveryError, Hold, Written};
 use crate::game::Homes;
 use crate::game::registry::{AT, Document, Packed, Registry};
-use crate::journal::Past;
 use crate::peer::Dialer;
 use crate::proto::cluster::rooms_client::RoomsClient;
-use crate::proto::cluster::rooms_server::Rooms;
-use crate::proto::cluster::{DropReply, DropRequest, Profile, TakeReply, TakeRequest};
+use crate::proto::cluster::take_piece::What;
+use crate::proto::cluster::{DropRequest, Profile, Profiles, TakeHead, TakePiece, TakeReply};
 
-/// The largest message: a room's state, or documents.
-pub const MESSAGE_MAX: usize = (64 << 20) + (64 << 10);
+/// A room goes in pieces of so many bytes, so that neither end holds more of it than it must.
+const PIECE: usize = 1 << 20;
 
-/// Documents go in messages of about so many bytes.
-const DOCUMENTS: usize = 4 << 20;
+/// Pieces that wait to be sent.
+const PIECES: usize = 2;
 
-/// How long the other host may take to load a room.
-const TAKE: Duration = Duration::from_secs(10);
+/// Documents go in pieces of about so many bytes.
+const DOCUMENTS: usize = 1 << 20;
+
+/// How long the other end may take for one piece.
+const PIECE_TIME: Duration = Duration::from_secs(10);
+
+/// How long the other host may take to load a room, once it has all of it: this, and a second for so many bytes.
+const LOAD: Duration = Duration::from_secs(10);
+const LOADED_IN_A_SECOND: usize = 8 << 20;
 
 /// Between two looks at who owns a room, when the answer to the write was lost.
 const LOOK: Duration = Duration::from_millis(250);
@@ -45,6 +55,14 @@ pub enum HandOverError {
     /// The other host cannot be reached, or does not take it.
     #[error("{host}: {why}")]
     Refused {
+        /// Which host.
+        host: String,
+        /// Its words.
+        why: String,
+    },
+    /// The other host does not take this room; others it may.
+    #[error("{host}: {why}")]
+    Room {
         /// Which host.
         host: String,
         /// Its words.
@@ -124,47 +142,78 @@ impl Courier {
         let name = load.room;
         let refused = |why: String| HandOverError::Refused { host: to.id.clone(), why };
         let channel = self.dialer.open(&to.grpc).map_err(|error| refused(error.to_string()))?;
-        let mut host = RoomsClient::new(channel).max_encoding_message_size(MESSAGE_MAX);
-        let lease = match self.send(&mut host, load).await {
-            Ok(lease) => lease,
+        let mut host = RoomsClient::new(channel);
+        let TakeReply { lease, owner } = match self.send(&mut host, load).await {
+            Ok(reply) => reply,
             Err(status) => {
                 let _ = host.drop(DropRequest { room: name.to_owned() }).await;
-                return Err(refused(status.message().to_owned()));
+                let why = status.message().to_owned();
+                return Err(match status.code() {
+                    Code::OutOfRange | Code::FailedPrecondition | Code::InvalidArgument => {
+                        HandOverError::Room { host: to.id.clone(), why }
+                    }
+                    _ => refused(why),
+                });
             }
         };
         // From here on the claim says whose the room is.
-        if !self.give(claim, &to.id, lease).await? {
+        if !self.give(claim, &owner, lease).await? {
             let _ = host.drop(DropRequest { room: name.to_owned() }).await;
             return Err(HandOverError::Claim("it was not ours to give".into()));
         }
         Ok(())
     }
 
+    /// Sends a room piece by piece.
     async fn send(
         &self,
         host: &mut RoomsClient<crate::peer::PeerChannel>,
         load: Load<'_>,
-    ) -> Result<i64, Status> {
+    ) -> Result<TakeReply, Status> {
+        let bytes = load.packed.map_or(0, |packed| packed.past.base.len() + packed.past.inputs.len());
+        let (pieces, waiting) = mpsc::channel(PIECES);
+        let call = host.take(ReceiverStream::new(waiting));
+        tokio::pin!(call);
+        tokio::select! {
+            biased;
+            // It has had enough of it.
+            reply = &mut call => return Ok(reply?.into_inner()),
+            fed = self.feed(pieces, load) => fed?,
+        }
+        let patience = LOAD + Duration::from_secs((bytes / LOADED_IN_A_SECOND) as u64);
+        let late = |_| Status::deadline_exceeded(format!("no answer within {patience:?}"));
+        Ok(tokio::time::timeout(patience, call).await.map_err(late)??.into_inner())
+    }
+
+    async fn feed(&self, pieces: mpsc::Sender<TakePiece>, load: Load<'_>) -> Result<(), Status> {
         let Load { room, packed, documents, generation } = load;
-        let message = |past: Option<&Past>, profiles: Vec<Profile>| TakeRequest {
+        let (base, inputs) =
+            packed.map_or((&[][..], &[][..]), |packed| (&packed.past.base, &packed.past.inputs));
+        let head = TakeHead {
             room: room.to_owned(),
             from: self.node.to_string(),
-            base: past.map(|past| past.base.clone().into()).unwrap_or_default(),
-            inputs: past.map(|past| past.inputs.clone().into()).unwrap_or_default(),
-            profiles,
             generation,
+            base_bytes: base.len() as u64,
+            inputs_bytes: inputs.len() as u64,
         };
+        put(&pieces, What::Head(head)).await?;
+        for piece in base.chunks(PIECE) {
+            put(&pieces, What::Base(Bytes::copy_from_slice(piece))).await?;
+        }
+        for piece in inputs.chunks(PIECE) {
+            put(&pieces, What::Inputs(Bytes::copy_from_slice(piece))).await?;
+        }
         let mut batch = Vec::new();
         let mut bytes = 0;
         for Document { user, version, bytes: document } in documents {
             bytes += document.len();
             batch.push(Profile { user, version, document: document.to_vec().into() });
             if bytes > DOCUMENTS {
-                take(host, message(None, std::mem::take(&mut batch))).await?;
+                put(&pieces, What::Profiles(Profiles { profiles: std::mem::take(&mut batch) })).await?;
                 bytes = 0;
             }
         }
-        take(host, message(packed.map(|packed| &packed.past), batch)).await
+        put(&pieces, What::Profiles(Profiles { profiles: batch })).await
     }
 
     /// Changes the owner. When the answer is lost, looks until it is known.
@@ -207,71 +256,12 @@ struct Claim {
     revision: Option<u64>,
 }
 
-async fn take(host: &mut RoomsClient<crate::peer::PeerChannel>, request: TakeRequest) -> Result<i64, Status> {
-    let late = |_| Status::deadline_exceeded(format!("no answer within {TAKE:?}"));
-    let reply = tokio::time::timeout(TAKE, host.take(request)).await.map_err(late)??;
-    Ok(reply.into_inner().lease)
-}
-
-/// The other end: rooms that come here.
-#[derive(Clone)]
-pub struct Receiver {
-    /// The rooms of this host.
-    pub registry: Arc<Registry>,
-    /// This host's lease.
-    pub discovery: Discovery,
-    /// Counters.
-    pub metrics: ClusterMetrics,
-    /// Set once this node is to be empty: it takes no rooms then.
-    pub draining: watch::Receiver<bool>,
-}
-
-#[tonic::async_trait]
-impl Rooms for Receiver {
-    async fn take(&self, request: Request<TakeRequest>) -> Result<Response<TakeReply>, Status> {
-        let TakeRequest { room, from, base, inputs, profiles, generation } = request.into_inner();
-        let home = self.registry.homes().number(&room);
-        if home.is_none() && !room.contains(AT) {
-            return Err(Status::invalid_argument(format!(
-                "{room:?} is no home room of this cluster, nor ROOM@NODE"
-            )));
+async fn put(pieces: &mpsc::Sender<TakePiece>, what: What) -> Result<(), Status> {
+    match tokio::time::timeout(PIECE_TIME, pieces.send(TakePiece { what: Some(what) })).await {
+        // Who takes no more answers why.
+        Ok(Ok(()) | Err(_)) => Ok(()),
+        Err(_) => {
+            Err(Status::deadline_exceeded(format!("a piece of it was not taken within {PIECE_TIME:?}")))
         }
-        if *self.draining.borrow() {
-            return Err(Status::unavailable("this host takes no rooms any more: it is being emptied"));
-        }
-        let Lease::Held { id, .. } = *self.discovery.lease().borrow() else {
-            return Err(Status::unavailable("this host holds no lease at present"));
-        };
-        let documents = profiles.into_iter().map(|Profile { user, version, document }| Document {
-            user,
-            version,
-            bytes: document.as_ref().into(),
-        });
-        let documents: Vec<_> = documents.collect();
-        if !documents.is_empty() {
-            let registry = Arc::clone(&self.registry);
-            // What is on disk is looked at.
-            let kept = blocking::run(move || registry.keep_documents(documents)).await;
-            let ticket = kept.map_err(|_| Status::internal("documents could not be kept"))?;
-            // The host that hands the room over is not asked for them any more.
-            if !self.registry.kept(ticket).await {
-                return Err(Status::unavailable("the disk of this host does not take documents in time"));
-            }
-        }
-        if let Some(home) = home {
-            self.registry.homes().raise(home, generation);
-        }
-        if !base.is_empty() {
-            let past = Past { base: base.to_vec(), inputs: inputs.to_vec(), generation };
-            self.registry.stage(&room, past).await.map_err(Status::failed_precondition)?;
-            self.metrics.taken_over.inc();
-            debug!(room, from, "room loaded, waits for its claim");
-        }
-        Ok(Response::new(TakeReply { lease: id }))
-    }
-
-    async fn drop(&self, request: Request<DropRequest>) -> Result<Response<DropReply>, Status> {
-        self.registry.unstage(&request.into_inner().room);
-        Ok(Response::new(DropReply {}))
     }
 }

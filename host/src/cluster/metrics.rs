@@ -19,6 +19,8 @@ pub struct ClusterMetrics {
     pub homes: IntGauge,
     /// Rooms handed over to other hosts.
     pub handed_over: IntCounter,
+    /// Rooms that are to leave this node and that no other one has taken.
+    pub staying: IntGauge,
     /// Rooms taken over from other hosts.
     pub taken_over: IntCounter,
     /// Times this node could not prove its lease, and stood still.
@@ -45,6 +47,10 @@ impl ClusterMetrics {
             )?,
             homes: gauge("hotseat_cluster_home_rooms", "Home rooms that this node has claimed")?,
             handed_over: counter("hotseat_cluster_handed_over_total", "Rooms handed over to other nodes")?,
+            staying: gauge(
+                "hotseat_cluster_rooms_staying",
+                "Rooms that are to leave this node and that no other one has taken",
+            )?,
             taken_over: counter("hotseat_cluster_taken_over_total", "Rooms taken over from other nodes")?,
             lease_losses: counter(
                 "hotseat_cluster_lease_losses_total",

@@ -21,6 +21,9 @@ const FILE: &str = "node-id";
 pub struct NodeInfo {
     /// Its id.
     pub id: String,
+    /// What tells this process from every other one of the same id; drawn at its start.
+    #[serde(default)]
+    pub process: String,
     /// What it does.
     pub roles: Vec<String>,
     /// Where other nodes reach it.
@@ -44,6 +47,9 @@ pub struct NodeInfo {
     /// room, the first one lowest, in hexadecimal bytes.
     #[serde(default)]
     pub dormant: String,
+    /// How many home rooms it takes the cluster to have.
+    #[serde(default)]
+    pub home_rooms: u32,
     /// Clients connected.
     pub sessions: u64,
     /// Rooms open.
@@ -87,6 +93,12 @@ impl NodeInfo {
             plugins: live.collect(),
             ..self.clone()
         }
+    }
+
+    /// Whether two entries are of one process; what is no entry is of none.
+    pub fn same_process(one: &[u8], other: &[u8]) -> bool {
+        let process = |bytes| Self::read(bytes).ok().map(|info| (info.id, info.process));
+        process(one).is_some_and(|one| Some(one) == process(other))
     }
 
     /// Whether it has a state of a home room that it has not taken up.

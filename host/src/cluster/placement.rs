@@ -1,6 +1,7 @@
 //! Placement: which host has which home room, as far as this node knows.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -10,13 +11,42 @@ use super::node::NodeInfo;
 use crate::discovery::{Discovery, View};
 use crate::game::registry::Registry;
 
-/// Where the claims on home rooms stand: `rooms/home/7` = the node's id.
+/// Where the claims on home rooms stand: `rooms/home/7` = the [`Owner`].
 pub const HOMES: &str = "rooms/home/";
-/// Where rooms of plugins stand that have left the host they are named after: `rooms/moved/ROOM@NODE` = the id of the
-/// node that has it.
+/// Where rooms of plugins stand that have left the host they are named after: `rooms/moved/ROOM@NODE` = the
+/// [`Owner`].
 pub const MOVED: &str = "rooms/moved/";
 /// Where nodes stand.
 pub const NODES: &str = "nodes/";
+
+/// Who has a room: a process of a node. `NODE/PROCESS` in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The node's id.
+    pub node: String,
+    /// What tells this process from others of the same node; see [`NodeInfo::process`].
+    pub process: String,
+}
+
+impl Owner {
+    /// Reads what stands there; none if it is no text.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let (node, process) = text.split_once('/').unwrap_or((text, ""));
+        Some(Self { node: node.to_owned(), process: process.to_owned() })
+    }
+
+    /// In the form in which it stands there.
+    pub fn write(&self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.process)
+    }
+}
 
 /// What is known of rooms and nodes; follows the cluster.
 #[derive(Debug, Clone)]
@@ -32,20 +62,19 @@ impl Placement {
         Self { homes: discovery.watch(HOMES), moved: discovery.watch(MOVED), nodes: discovery.watch(NODES) }
     }
 
-    /// Who has claimed a home room.
+    /// The node that has claimed a home room.
     pub fn owner(&self, home: u32) -> Option<String> {
         let view = self.homes.borrow();
         let entry = view.entries.get(&format!("{HOMES}{home}"))?;
-        String::from_utf8(entry.value.to_vec()).ok()
+        Owner::read(&entry.value).map(|owner| owner.node)
     }
 
-    /// All claims: node and revision by room. What is no number is not ours to read.
-    pub fn claims(&self) -> HashMap<u32, (String, u64)> {
+    /// All claims: owner and revision by room. What is no number is not ours to read.
+    pub fn claims(&self) -> HashMap<u32, (Owner, u64)> {
         let view = self.homes.borrow();
         let claim = |(key, entry): (&String, &crate::discovery::Entry)| {
             let home = key.strip_prefix(HOMES)?.parse().ok()?;
-            let node = String::from_utf8(entry.value.to_vec()).ok()?;
-            Some((home, (node, entry.revision)))
+            Some((home, (Owner::read(&entry.value)?, entry.revision)))
         };
         view.entries.iter().filter_map(claim).collect()
     }
@@ -54,17 +83,16 @@ impl Placement {
     pub fn host_of(&self, room: &str) -> Option<String> {
         let view = self.moved.borrow();
         match view.entries.get(&format!("{MOVED}{room}")) {
-            Some(entry) => String::from_utf8(entry.value.to_vec()).ok(),
+            Some(entry) => Owner::read(&entry.value).map(|owner| owner.node),
             None => Registry::node_of(room).map(str::to_owned),
         }
     }
 
-    /// Rooms of plugins that have moved: node and revision by name.
-    pub fn moved(&self) -> HashMap<String, (String, u64)> {
+    /// Rooms of plugins that have moved: owner and revision by name.
+    pub fn moved(&self) -> HashMap<String, (Owner, u64)> {
         let view = self.moved.borrow();
         let room = |(key, entry): (&String, &crate::discovery::Entry)| {
-            let node = String::from_utf8(entry.value.to_vec()).ok()?;
-            Some((key.strip_prefix(MOVED)?.to_owned(), (node, entry.revision)))
+            Some((key.strip_prefix(MOVED)?.to_owned(), (Owner::read(&entry.value)?, entry.revision)))
         };
         view.entries.iter().filter_map(room).collect()
     }

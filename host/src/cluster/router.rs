@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::metrics::ClusterMetrics;
+use super::node::NodeInfo;
 use super::placement::Placement;
 use super::trunk::{Told, Trunk, local_name};
 use crate::game::Homes;
@@ -37,7 +38,8 @@ pub struct Router {
     local: Option<Link>,
     placement: Placement,
     dialer: Dialer,
-    trunks: Mutex<HashMap<String, Arc<Trunk>>>,
+    /// By node, with the process that each was opened to.
+    trunks: Mutex<HashMap<String, (Arc<Trunk>, String)>>,
     /// Sessions that do not sit at the host of their users' home rooms.
     away: Mutex<HashMap<SessionId, Away>>,
     /// Hosts that take no links from this node, and when that was told last.
@@ -109,7 +111,7 @@ impl Router {
         }
     }
 
-    fn trunks(&self) -> MutexGuard<'_, HashMap<String, Arc<Trunk>>> {
+    fn trunks(&self) -> MutexGuard<'_, HashMap<String, (Arc<Trunk>, String)>> {
         // The map is whole at every step.
         self.trunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,11 +122,13 @@ impl Router {
             let claims = placement.claims();
             // An etcd that has forgotten everything knows no nodes either, and they are all there.
             let placed = claims.len() == self.homes.count() as usize;
-            for (node, trunk) in &*self.trunks() {
-                let owns = || claims.values().any(|(owner, _)| owner == node);
+            for (node, (trunk, process)) in &*self.trunks() {
+                let owns = || claims.values().any(|(owner, _)| owner.node == *node);
                 match placement.node(node) {
                     None if placed && !owns() => trunk.close(),
                     None => {}
+                    // Another process has the name by now: this one is to act for nobody any more.
+                    Some(info) if info.process != *process => trunk.close(),
                     Some(info) if info.draining => trunk.leave(),
                     Some(_) => trunk.stay(),
                 }
@@ -179,7 +183,9 @@ impl Router {
 
     async fn left(&self, user: UserId, session: SessionId) {
         self.away().remove(&session);
-        let knowing: Vec<_> = self.trunks().values().filter(|trunk| trunk.knows(session)).cloned().collect();
+        let knows = |(trunk, _): &&(Arc<Trunk>, String)| trunk.knows(session);
+        let knowing: Vec<_> =
+            self.trunks().values().filter(knows).map(|(trunk, _)| Arc::clone(trunk)).collect();
         for trunk in knowing {
             trunk.left(user, session).await;
         }
@@ -260,17 +266,18 @@ impl Router {
     /// The link to a host; opened if there is none.
     fn trunk(&self, node: &str) -> Result<Arc<Trunk>, AttachError> {
         let unreachable = || AttachError::Unreachable { node: node.to_owned() };
-        let known = self.trunks().get(node).filter(|trunk| trunk.is_open()).cloned();
+        let known = self.trunks().get(node).filter(|(trunk, _)| trunk.is_open()).cloned();
         match known {
-            Some(trunk) => Ok(trunk),
+            Some((trunk, _)) => Ok(trunk),
             None => {
-                let addr = self.placement.node(node).ok_or_else(unreachable)?.grpc;
-                let channel = self.dialer.open(&addr).map_err(|_| unreachable())?;
+                let NodeInfo { grpc, process, .. } = self.placement.node(node).ok_or_else(unreachable)?;
+                let channel = self.dialer.open(&grpc).map_err(|_| unreachable())?;
                 let mut trunks = self.trunks();
-                trunks.retain(|_, trunk| trunk.is_open());
+                trunks.retain(|_, (trunk, _)| trunk.is_open());
                 let told = Arc::clone(&self.told);
-                let open = || Trunk::open(node.into(), &self.node, channel, self.metrics.clone(), told);
-                Ok(Arc::clone(trunks.entry(node.to_owned()).or_insert_with(open)))
+                let open =
+                    || (Trunk::open(node.into(), &self.node, channel, self.metrics.clone(), told), process);
+                Ok(Arc::clone(&trunks.entry(node.to_owned()).or_insert_with(open).0))
             }
         }
     }

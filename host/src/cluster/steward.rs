@@ -3,6 +3,7 @@
 
 mod claims;
 mod inherit;
+mod leaving;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use self::leaving::Leaving;
 use super::estate::Estates;
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
-use super::placement::{HOMES, MOVED, Placement, rendezvous};
+use super::placement::{HOMES, MOVED, Owner, Placement, rendezvous};
+use super::progress::Progress;
 use super::rollout::Standing;
 use super::warden::Warden;
 use crate::discovery::{Discovery, Lease};
@@ -34,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Steward {
     /// This node.
     pub node: String,
+    /// This process, as its claims name it.
+    pub owner: Owner,
     /// Claims and leases.
     pub discovery: Discovery,
     /// Who has what.
@@ -57,6 +62,10 @@ pub struct Steward {
     /// Before this, rooms that nobody has are left alone. An etcd that has lost its data shows no claims though others still
     /// hold theirs: for as long as a lease lasts they may act under them, and until then they will have claimed again.
     pub heir_from: Option<Instant>,
+    /// Rooms that have not gone a moment ago.
+    pub staying: HashMap<String, Instant>,
+    /// How far this host is with handing rooms over.
+    pub progress: Progress,
     /// Counters.
     pub metrics: ClusterMetrics,
     /// Set once this node is to be empty.
@@ -64,9 +73,6 @@ pub struct Steward {
     /// How this node stands towards the cluster's version of the game.
     pub standing: watch::Receiver<Standing>,
 }
-
-/// How long a host that has not taken a room is given none.
-const REFUSED: Duration = Duration::from_secs(1);
 
 impl Steward {
     /// Keeps the rooms until `stop` fires. To be run once the node stands among the others.
@@ -132,12 +138,12 @@ impl Steward {
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
         for home in 0..self.homes().count() {
-            let owner = claims.get(&home).map(|(owner, _)| owner.as_str());
+            let owner = claims.get(&home).map(|(owner, _)| owner);
             let to_be = rendezvous(home.to_be_bytes(), hosts.iter().copied());
             let ours = self.homes().owns(home);
             match owner {
-                Some(owner) if owner == self.node && !ours && !self.is_ending(home) => wanted.push(home),
-                Some(owner) if owner != self.node && ours => self.lost(home, owner),
+                Some(owner) if *owner == self.owner && !ours && !self.is_ending(home) => wanted.push(home),
+                Some(owner) if *owner != self.owner && ours => self.lost(home, owner),
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
                 }
@@ -154,8 +160,8 @@ impl Steward {
             let home = self.homes().number(&room);
             let key = home.map_or_else(|| format!("{MOVED}{room}"), |home| format!("{HOMES}{home}"));
             match (self.discovery.get(&key).await, home) {
-                (Ok(Some(entry)), Some(home)) if entry.value == self.node.as_bytes() => wanted.push(home),
-                (Ok(Some(entry)), None) if entry.value == self.node.as_bytes() => {
+                (Ok(Some(entry)), Some(home)) if entry.value == self.owner.write() => wanted.push(home),
+                (Ok(Some(entry)), None) if entry.value == self.owner.write() => {
                     self.registry.open_staged(&room)
                 }
                 (Ok(_), _) => self.registry.unstage(&room),
@@ -168,25 +174,18 @@ impl Steward {
             // Where a room is, a version on probation can be taken back from it to the state that it was handed.
             return;
         }
-        self.refusing.retain(|_, since| since.elapsed() < REFUSED);
-        for (home, host) in leaving {
-            if self.refusing.contains_key(&host) {
-                continue;
-            }
-            if !self.homes().gate().is_open() {
-                return;
-            }
-            self.hand_over(home, &host).await;
-        }
+        let mut leaving: Vec<_> =
+            leaving.into_iter().map(|(home, host)| (Leaving::Home(home), host)).collect();
         if draining {
-            self.hand_over_rooms(&hosts).await;
+            leaving.extend(self.plugin_rooms(&hosts));
         }
+        self.let_go(leaving).await;
     }
 
     /// Rooms of plugins that come here begin; records of those that have ended here go.
     async fn tend_moved(&self) {
-        for (room, (node, revision)) in self.placement.moved() {
-            if node != self.node {
+        for (room, (owner, revision)) in self.placement.moved() {
+            if owner != self.owner {
                 continue;
             }
             if self.registry.has_staged(&room) {
@@ -198,46 +197,9 @@ impl Steward {
         }
     }
 
-    /// The rooms that plugins have created here go elsewhere, each to a host of its own.
-    async fn hand_over_rooms(&self, hosts: &[&str]) {
-        for room in self.registry.plugin_rooms() {
-            let Some(to) =
-                rendezvous(&room, hosts.iter().copied()).and_then(|host| self.placement.node(host))
-            else {
-                return;
-            };
-            if self.registry.has_staged(&room) {
-                continue;
-            }
-            match self.courier.hand_over_room(&self.registry, &room, &to).await {
-                Ok(()) => {
-                    self.metrics.handed_over.inc();
-                    debug!(room, to = to.id, "room handed over");
-                }
-                Err(why) => warn!(room, to = to.id, %why, "room not handed over, it stays here"),
-            }
-        }
-    }
-
-    async fn hand_over(&mut self, home: u32, host: &str) {
-        let Some(to) = self.placement.node(host) else { return };
-        let Some(revision) = self.homes().claims().get(&home).copied() else { return };
-        match self.courier.hand_over(&self.registry, home, revision, &to).await {
-            Ok(()) => {
-                self.metrics.handed_over.inc();
-                debug!(home, to = host, "home room handed over");
-            }
-            Err(why) => {
-                // The next room would fare no better.
-                self.refusing.insert(host.to_owned(), Instant::now());
-                warn!(home, to = host, %why, "home room not handed over, it stays here");
-            }
-        }
-    }
-
     /// Another host has a room that was ours: what stands here is worth nothing any more.
-    fn lost(&mut self, home: u32, owner: &str) {
-        debug!(home, owner, "home room lost to another host; its state here is dropped");
+    fn lost(&mut self, home: u32, owner: &Owner) {
+        debug!(home, %owner, "home room lost to another host; its state here is dropped");
         self.give_up(home);
     }
 

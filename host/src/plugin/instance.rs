@@ -22,7 +22,8 @@ use super::printable::{TEXT_MAX, into_printable};
 use super::version::Version;
 use crate::snowflake::Generator;
 
-/// What a player event may take beyond the manifest's deadline: opening, saving and loading handle a whole room.
+/// What opening, saving and loading may take at least, since they handle a whole room: longer if the manifest's deadline is
+/// longer, which the operator's cap bounds.
 const LIFECYCLE_MS: u64 = 1000;
 
 /// A replayed call has met its deadline once; it gets so many times the budget to do so again.
@@ -177,7 +178,7 @@ impl Instance {
                 Expired::Over => UpdateDeadline::Interrupt,
             })
         });
-        let ticks = store.data_mut().deadline.begin(LIFECYCLE_MS);
+        let ticks = store.data_mut().deadline.begin(u64::from(limits.deadline_ms).max(LIFECYCLE_MS));
         store.set_epoch_deadline(ticks);
         store.data().meter.begin_call();
         let instantiated = version.pre.instantiate(&mut store);
@@ -205,7 +206,7 @@ impl Instance {
     /// # Errors
     /// See [`LoadError`].
     pub fn open(&mut self, key: &str, args: &[u8]) -> Result<(), LoadError> {
-        self.begin(LIFECYCLE_MS);
+        self.begin(self.deadline_ms.max(LIFECYCLE_MS));
         let result = self.guest.open(&mut self.store, key, args);
         self.end(result)?.map_err(declined)
     }
@@ -215,7 +216,7 @@ impl Instance {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&mut self, snapshot: &Snapshot) -> Result<(), LoadError> {
-        self.begin(LIFECYCLE_MS);
+        self.begin(self.deadline_ms.max(LIFECYCLE_MS));
         let result = self.guest.load(&mut self.store, snapshot);
         let loaded = self.end(result)?.map_err(declined);
         self.store.data_mut().effects.clear();
@@ -254,7 +255,7 @@ impl Instance {
         call: impl FnOnce(&Guest, &mut Store<Host>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let most = self.snapshot_max();
-        self.begin(LIFECYCLE_MS);
+        self.begin(self.deadline_ms.max(LIFECYCLE_MS));
         self.store.set_hostcall_fuel(most.saturating_add(COPY_MAX));
         let result = call(&self.guest, &mut self.store);
         self.store.set_hostcall_fuel(COPY_MAX);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use hotseat::cluster::placement::Owner;
 use hotseat::discovery::{Discovery, Options, View};
 
 use crate::etcd::Etcd;
@@ -96,7 +97,8 @@ impl Cluster {
 fn rooms(view: &View) -> BTreeMap<String, usize> {
     let mut rooms = BTreeMap::new();
     for entry in view.entries.values() {
-        *rooms.entry(String::from_utf8_lossy(&entry.value).into_owned()).or_default() += 1;
+        let owner = Owner::read(&entry.value).map(|owner| owner.node);
+        *rooms.entry(owner.unwrap_or_default()).or_default() += 1;
     }
     rooms
 }

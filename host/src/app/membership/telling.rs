@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::watch;
 
+use super::Membership;
 use crate::actor::deploy::Deployer;
 use crate::cluster::LINK_VERSION;
 use crate::cluster::node::{self, NodeInfo};
@@ -64,12 +65,13 @@ impl Telling {
 /// What this node is, before it has done anything.
 pub(in crate::app) fn info(
     config: &Config,
-    node: &str,
+    membership: &Membership,
     started_ms: u64,
     (listen, grpc, admin): (Option<SocketAddr>, String, SocketAddr),
 ) -> NodeInfo {
     NodeInfo {
-        id: node.to_owned(),
+        id: membership.owner.node.clone(),
+        process: membership.owner.process.clone(),
         roles: config.roles.iter().map(ToString::to_string).collect(),
         grpc,
         admin: admin.to_string(),
@@ -79,6 +81,7 @@ pub(in crate::app) fn info(
         started_ms,
         draining: false,
         dormant: String::new(),
+        home_rooms: membership.homes.count(),
         behind: config.etcd_host.is_some() && config.roles.contains(&Role::Game),
         sessions: 0,
         rooms: 0,

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use tracing::{debug, error, info, warn};
 
 use super::{LOOK, Steward};
-use crate::cluster::placement::{HOMES, MOVED};
+use crate::cluster::placement::{HOMES, MOVED, Owner};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Written};
 use crate::game::Homes;
 use crate::game::registry::AT;
@@ -21,7 +21,7 @@ enum Claim {
         /// Nobody had it: so others may have had it since it was ours.
         anew: bool,
     },
-    Theirs(String),
+    Theirs(Owner),
     /// Not now.
     Later,
 }
@@ -35,8 +35,8 @@ impl Steward {
         let count = homes.len();
         let claims: Vec<_> = stream::iter(homes)
             .map(|home| {
-                let (discovery, node) = (&self.discovery, &self.node);
-                async move { (home, claim(discovery, node, home).await) }
+                let (discovery, owner) = (&self.discovery, &self.owner);
+                async move { (home, claim(discovery, owner, home).await) }
             })
             .buffer_unordered(CLAIMS)
             .collect()
@@ -62,10 +62,10 @@ impl Steward {
         let held: BTreeMap<u32, u64> = self.homes().claims().into_iter().collect();
         let claims: Vec<_> = stream::iter(held.into_keys())
             .map(|home| {
-                let (discovery, node) = (&self.discovery, &self.node);
+                let (discovery, owner) = (&self.discovery, &self.owner);
                 async move {
                     loop {
-                        match claim(discovery, node, home).await {
+                        match claim(discovery, owner, home).await {
                             Claim::Later if discovery.holds().is_some() => {}
                             claim => return (home, claim),
                         }
@@ -79,7 +79,7 @@ impl Steward {
         for room in self.registry.plugin_rooms().iter().filter(|room| room.contains(AT)) {
             // Without the record players who come anew do not find it; those who sit there stay.
             let written =
-                self.discovery.create(&format!("{MOVED}{room}"), self.node.clone().into(), Hold::Lease).await;
+                self.discovery.create(&format!("{MOVED}{room}"), self.owner.write(), Hold::Lease).await;
             debug!(room, ?written, "room of another host's name kept under a new lease");
         }
         let marks = self.own_marks().await;
@@ -114,26 +114,27 @@ impl Steward {
     }
 }
 
-/// Claims a room, if nobody has it or it was given to `node`.
-async fn claim(discovery: &Discovery, node: &str, home: u32) -> Claim {
+/// Claims a room for `owner`, if nobody has it or it was given to that process.
+async fn claim(discovery: &Discovery, owner: &Owner, home: u32) -> Claim {
     let key = format!("{HOMES}{home}");
     let later = |error: DiscoveryError| {
         debug!(home, %error, "claim not answered");
         Claim::Later
     };
-    match discovery.create(&key, node.as_bytes().to_vec(), Hold::Lease).await {
+    match discovery.create(&key, owner.write(), Hold::Lease).await {
         Ok(Written::Done(revision)) => Claim::Ours { revision, anew: true },
         // Given to us by the host before, or ours under a lease that is over: it is to be under the present one.
-        Ok(Written::Refused(Some(entry))) if entry.value == node.as_bytes() => {
-            match discovery.replace(&key, entry.revision, node.as_bytes().to_vec(), Hold::Lease).await {
+        Ok(Written::Refused(Some(entry))) if entry.value == owner.write() => {
+            match discovery.replace(&key, entry.revision, owner.write(), Hold::Lease).await {
                 Ok(Written::Done(revision)) => Claim::Ours { revision, anew: false },
                 Ok(Written::Refused(_)) => Claim::Later,
                 Err(error) => later(error),
             }
         }
-        Ok(Written::Refused(Some(entry))) => {
-            Claim::Theirs(String::from_utf8_lossy(&entry.value).into_owned())
-        }
+        Ok(Written::Refused(Some(entry))) => Claim::Theirs(Owner::read(&entry.value).unwrap_or_else(|| {
+            // Nobody of ours has written it.
+            Owner { node: String::from_utf8_lossy(&entry.value).into_owned(), process: String::new() }
+        })),
         Ok(Written::Refused(None)) => Claim::Later,
         Err(error) => later(error),
     }

@@ -11,7 +11,7 @@ use super::Steward;
 use crate::blocking;
 use crate::cluster::estate::Estate;
 use crate::cluster::node::NodeInfo;
-use crate::cluster::placement::rendezvous;
+use crate::cluster::placement::{Owner, rendezvous};
 use crate::game::Homes;
 use crate::game::registry::following;
 
@@ -61,14 +61,16 @@ impl Steward {
                 back.insert(room, past);
             }
         }
+        let mut bytes = 0;
         if !back.is_empty() {
             let rooms: Vec<String> = back.keys().cloned().collect();
+            bytes = back.values().map(|past| past.base.len()).sum();
             self.registry.restore(back).await;
             for room in rooms {
                 self.dormant.remove(&room);
             }
         }
-        if !self.registry.kept(ticket).await {
+        if !self.registry.kept(ticket, bytes).await {
             warn!("rooms that go on here are not on this host's disk yet");
         }
         self.with_estates(move |estates| estates.supersede(&begun)).await;
@@ -148,10 +150,10 @@ impl Steward {
 
     /// Rooms of which this host has a state, and that others have claimed: once the owner has taken that up, or had
     /// the time for it, the state counts no more.
-    pub(super) async fn yield_dormant(&mut self, claims: &HashMap<u32, (String, u64)>) {
+    pub(super) async fn yield_dormant(&mut self, claims: &HashMap<u32, (Owner, u64)>) {
         let owner_of = |room: &str| Some(&claims.get(&self.registry.homes().number(room)?)?.0);
         let generations = self.dormant.generations();
-        let overtaken = |room: &&String| owner_of(room).is_some_and(|owner| *owner != self.node);
+        let overtaken = |room: &&String| owner_of(room).is_some_and(|owner| *owner != self.owner);
         let overtaken: Vec<String> = generations.keys().filter(overtaken).cloned().collect();
         self.overtaken.retain(|room, _| overtaken.contains(room));
         if overtaken.is_empty() {
@@ -169,7 +171,7 @@ impl Steward {
             {
                 // It went on there without what lies here, while this node was away.
                 let home = self.homes().number(&room);
-                let owner = home.and_then(|home| claims.get(&home)).map(|(owner, _)| owner.as_str());
+                let owner = home.and_then(|home| claims.get(&home)).map(|(owner, _)| owner.to_string());
                 warn!(room, owner, "room has another host by now: what this node had of it is set aside");
                 self.registry.set_aside(&room, &past);
             }

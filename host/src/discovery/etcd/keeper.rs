@@ -103,7 +103,15 @@ impl Keeper<'_> {
         let until = self.until(sent, granted.ttl());
         // What takes longer is written by the registrar.
         let written = timeout(self.shared.ttl / 3, self.shared.registered.pass(self.shared, id)).await;
-        debug!(complete = matches!(written, Ok(Ok(()))), "registrations written anew");
+        let complete = matches!(written, Ok(Ok(())));
+        debug!(complete, "registrations written anew");
+        if self.shared.registered.is_taken() {
+            self.give_back(0).await;
+            return Err(Failure::Refused("another process has this node's name".into()));
+        }
+        if !complete && self.shared.registered.has_own() {
+            return Err(Failure::Away("it is not known whether another process has this node's name".into()));
+        }
         self.give_back(id).await;
         if Instant::now() >= until {
             return Err(Failure::Away("the lease was over before it could be used".into()));

@@ -1,7 +1,8 @@
 //! Registrar: entries that are to stand under this node's lease, whatever happens.
 //!
 //! They are written when they are new or changed and when there is a new lease, and put back when somebody has removed
-//! them. An entry that somebody else has put in their place is left.
+//! them. An entry that somebody else has put in their place is left. Of an entry that one process alone is to have, its own
+//! or another one's is told from the value: see [`Registered::taken`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::Shared;
 use super::backoff::Backoff;
 use super::wire::Failure;
-use crate::discovery::{Lease, key};
+use crate::discovery::{Lease, Same, key};
 
 /// What is to stand, by its key.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(in crate::discovery) struct Registered {
     /// The last registration's, or change's, number.
     number: AtomicU64,
     changed: Notify,
+    /// What stands in the place of an entry that is this process's own.
+    taken: watch::Sender<Option<Bytes>>,
     /// One pass at a time.
     passing: tokio::sync::Mutex<()>,
 }
@@ -32,6 +35,8 @@ pub(in crate::discovery) struct Registered {
 #[derive(Debug, Clone)]
 struct Slot {
     token: u64,
+    /// How a value of this process is told from that of another one, if one process alone is to have the entry.
+    same: Option<Same>,
     /// The number of its last change.
     change: u64,
     /// None: it is to be removed.
@@ -70,6 +75,30 @@ pub(super) async fn run(shared: Arc<Shared>) {
 impl Registered {
     /// Takes an entry on; its token.
     pub(in crate::discovery) fn add(&self, key: &str, value: Vec<u8>) -> u64 {
+        self.add_with(key, value, None)
+    }
+
+    /// As [`Self::add`], for an entry that one process alone is to have.
+    pub(in crate::discovery) fn add_own(&self, key: &str, value: Vec<u8>, same: Same) -> u64 {
+        self.add_with(key, value, Some(same))
+    }
+
+    /// What stands in the place of an entry that is this process's own.
+    pub(in crate::discovery) fn taken(&self) -> watch::Receiver<Option<Bytes>> {
+        self.taken.subscribe()
+    }
+
+    /// Whether nobody else stands in the place of an entry that is this process's own, as far as is known.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken.borrow().is_some()
+    }
+
+    /// Whether there are entries that one process alone is to have.
+    pub(super) fn has_own(&self) -> bool {
+        self.slots().values().any(|slot| slot.same.is_some())
+    }
+
+    fn add_with(&self, key: &str, value: Vec<u8>, same: Option<Same>) -> u64 {
         let token = self.next();
         if let Err(error) = key::check_with(key, &value) {
             warn!(%error, "a registration is not written");
@@ -78,7 +107,7 @@ impl Registered {
         let mut slots = self.slots();
         let tried = slots.get(key).and_then(|slot| slot.tried);
         let slot =
-            Slot { token, change: token, value: Some(value.into()), tried, written: None, told: false };
+            Slot { token, same, change: token, value: Some(value.into()), tried, written: None, told: false };
         slots.insert(key.to_owned(), slot);
         self.changed.notify_one();
         token
@@ -122,7 +151,10 @@ impl Registered {
                         slot.tried = Some(lease);
                     }
                     let anew = slot.written != Some((lease, slot.change));
-                    put(shared, &key, value, lease, anew).await
+                    match slot.same {
+                        Some(same) => self.put_own(shared, &key, value, lease, same).await,
+                        None => put(shared, &key, value, lease, anew).await,
+                    }
                 }
                 None => match slot.tried {
                     Some(tried) => remove(shared, &key, tried).await,
@@ -147,6 +179,46 @@ impl Registered {
             }
         }
         Ok(())
+    }
+
+    /// Puts the entry unless another process stands there.
+    async fn put_own(
+        &self,
+        shared: &Shared,
+        key: &str,
+        value: &Bytes,
+        lease: i64,
+        same: Same,
+    ) -> Result<(), Failure> {
+        let path = shared.path(key);
+        let got = shared.wire.call(|mut client| {
+            let path = path.clone();
+            async move { client.get(path, None).await }
+        });
+        let got = got.await?;
+        let standing = got.kvs().first();
+        let other = standing.map(|kv| kv.value()).filter(|standing| !same(standing, value));
+        let other = other.map(Bytes::copy_from_slice);
+        self.taken.send_if_modified(|taken| {
+            let news = *taken != other;
+            taken.clone_from(&other);
+            news
+        });
+        if other.is_some() || standing.is_some_and(|kv| kv.lease() == lease && *kv.value() == **value) {
+            return Ok(());
+        }
+        let revision = standing.map_or(0, |kv| kv.mod_revision());
+        let unchanged = Compare::mod_revision(path.clone(), CompareOp::Equal, revision);
+        let put = TxnOp::put(path, value.to_vec(), Some(PutOptions::new().with_lease(lease)));
+        let txn = Txn::new().when([unchanged]).and_then([put]);
+        let send = |mut client: etcd_client::Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        match shared.wire.call(send).await?.succeeded() {
+            true => Ok(()),
+            false => Err(Failure::Away("an entry changed while it was written".into())),
+        }
     }
 
     /// Writes something down of a slot that has not changed meanwhile.

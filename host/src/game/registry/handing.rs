@@ -20,6 +20,9 @@ const PACKING: Duration = Duration::from_secs(10);
 /// How long the disk may take for what is to be on it before another host lets go of it.
 const KEEPING: Duration = Duration::from_secs(5);
 
+/// A large state has a second more for so many bytes.
+const KEPT_IN_A_SECOND: usize = 16 << 20;
+
 /// The generation of a state of the generation `of` at its next owner. Rises with the clock besides: a room that has begun
 /// anew where nothing was known of an earlier state is later than that. Even: see `copied`.
 pub fn following(of: u64, now_ms: u64) -> u64 {
@@ -211,9 +214,9 @@ impl Registry {
         last
     }
 
-    /// Waits until what has been journalled so far, and documents up to this ticket, are on disk; false if they are not
-    /// after a while.
-    pub async fn kept(&self, ticket: u64) -> bool {
+    /// Waits until what has been journalled so far, `bytes` of it just now, and documents up to this ticket, are on disk;
+    /// false if they are not after a while.
+    pub async fn kept(&self, ticket: u64, bytes: usize) -> bool {
         let journal = &self.crew.world().journal;
         let (position, mut synced) = (journal.position(), journal.synced());
         let kept = async {
@@ -221,6 +224,7 @@ impl Registry {
             let _ = synced.wait_for(|synced| *synced >= position).await;
             self.profiles.kept(ticket).await;
         };
-        tokio::time::timeout(KEEPING, kept).await.is_ok()
+        let patience = KEEPING + Duration::from_secs((bytes / KEPT_IN_A_SECOND) as u64);
+        tokio::time::timeout(patience, kept).await.is_ok()
     }
 }

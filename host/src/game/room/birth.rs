@@ -111,7 +111,7 @@ async fn receive(
         }
     };
     // The host that hands the room over forgets it then.
-    if !registry.kept(0).await {
+    if !registry.kept(0, past.base.len()).await {
         registry.forget(name);
         journal.forget(name);
         opened.send_replace(Some(Err("the disk does not take it in time".into())));
