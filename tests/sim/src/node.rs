@@ -11,10 +11,11 @@ use hotseat::actor::metrics::ActorMetrics;
 use hotseat::actor::{Caps, Clock, Crew, CrewParts, Services, Shares, World, keep};
 use hotseat::cluster::LINK_VERSION;
 use hotseat::cluster::estate::{self, Estates};
-use hotseat::cluster::handover::{Courier, Receiver};
+use hotseat::cluster::handover::{COMING, Courier, Receiver};
 use hotseat::cluster::metrics::ClusterMetrics;
 use hotseat::cluster::node::{self, NodeInfo};
-use hotseat::cluster::placement::{NODES, Placement};
+use hotseat::cluster::placement::{NODES, Owner, Placement};
+use hotseat::cluster::progress::Progress;
 use hotseat::cluster::rollout::Standing;
 use hotseat::cluster::steward::Steward;
 use hotseat::discovery::{Discovery, DiscoveryError, Hold, Written};
@@ -28,7 +29,7 @@ use hotseat::plugin::GAME_WORLD;
 use hotseat::proto::cluster::rooms_server::RoomsServer;
 use hotseat::snowflake::Generator;
 use hotseat::telemetry::health::Part;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -124,11 +125,15 @@ impl Given {
         self.take_name(&discovery, &dormant).await?;
         let (stop, draining) = (CancellationToken::new(), watch::Sender::new(false));
         let metrics = ClusterMetrics::register(&prometheus::Registry::new())?;
+        let owner = Owner { node: self.node.clone(), process: self.process.to_string() };
         let receiver = Receiver {
+            owner: owner.clone(),
             registry: Arc::clone(&registry),
             discovery: discovery.clone(),
             metrics: metrics.clone(),
             draining: draining.subscribe(),
+            max_bytes: 1 << 30,
+            coming: Arc::new(Semaphore::new(COMING)),
         };
         let (inbox, arrived) = mpsc::unbounded_channel();
         lock(&self.network).listen(self.process, inbox);
@@ -146,6 +151,7 @@ impl Given {
         let standing = watch::Sender::new(Standing { behind: false, busy: false });
         let steward = Steward {
             node: self.node.clone(),
+            owner,
             discovery: discovery.clone(),
             placement: placement.clone(),
             registry: Arc::clone(&registry),
@@ -155,6 +161,8 @@ impl Given {
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
             refusing: HashMap::new(),
+            staying: HashMap::new(),
+            progress: Progress::default(),
             heir_from: None,
             courier: Courier {
                 node: Arc::clone(&node),
@@ -246,6 +254,7 @@ impl Given {
         let dormant = dormant.generations();
         NodeInfo {
             id: self.node.clone(),
+            process: self.process.to_string(),
             roles: vec!["game".into()],
             grpc: address(self.process),
             admin: String::new(),
@@ -260,6 +269,7 @@ impl Given {
             rooms: 0,
             players: 0,
             plugins: BTreeMap::new(),
+            home_rooms: HOMES,
         }
     }
 
