@@ -34,6 +34,10 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
         ("no way to etcd", plan(&[(8_000, CutEtcd { host: 0, for_ms: LONG })])),
         ("etcd stops", plan(&[(8_000, EtcdStops { for_ms: LONG })])),
         ("etcd is empty", plan(&[(8_000, EtcdEmpty)])),
+        (
+            "etcd is empty when a host starts",
+            plan(&[(8_000, Stop { host: 0, for_ms: 5_200 }), (17_600, EtcdEmpty)]),
+        ),
     ]
 }
 
@@ -43,10 +47,5 @@ pub(crate) fn open() -> Vec<(&'static str, Plan)> {
     vec![
         // Both act under the one name.
         ("two of a name", plan(&[(8_000, Twin { host: 0, for_ms: LONG })])),
-        // The newcomer takes for free what others hold and have not claimed again yet.
-        (
-            "etcd is empty when a host starts",
-            plan(&[(8_000, Stop { host: 0, for_ms: 5_200 }), (17_600, EtcdEmpty)]),
-        ),
     ]
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hotseat::cluster::node::NodeInfo;
-use hotseat::cluster::placement::{HOMES as CLAIMS, NODES};
+use hotseat::cluster::placement::{HOMES as CLAIMS, NODES, Owner};
 use hotseat::game::Homes;
 use hotseat::link::{LeaveReason, Seat, SessionId, Wish};
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ struct Seen {
     /// By node.
     processes: BTreeMap<String, Process>,
     /// The nodes that have them, by home room.
-    owners: BTreeMap<u32, String>,
+    owners: BTreeMap<u32, Owner>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -242,14 +242,18 @@ impl Seen {
         let process = |value| process_at(&NodeInfo::read(value).ok()?.grpc);
         let nodes = etcd.values(NODES).filter_map(|(node, value)| Some((node.to_owned(), process(value)?)));
         self.processes = nodes.collect();
-        let owner = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let claims = etcd.values(CLAIMS).filter_map(|(home, value)| Some((home.parse().ok()?, owner(value))));
+        let claims =
+            etcd.values(CLAIMS).filter_map(|(home, value)| Some((home.parse().ok()?, Owner::read(value)?)));
         self.owners = claims.collect();
     }
 
     /// The process that has a player's room.
     fn find(&self, player: &Player, hosts: &BTreeMap<Process, Host>) -> Option<Process> {
-        let process = *self.processes.get(self.owners.get(&player.home)?)?;
+        let owner = self.owners.get(&player.home)?;
+        let process = *self.processes.get(&owner.node)?;
+        if owner.process != process.to_string() {
+            return None;
+        }
         hosts.get(&process).is_some_and(|host| host.up().is_some()).then_some(process)
     }
 }
