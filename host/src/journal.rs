@@ -33,7 +33,7 @@ use tracing::error;
 use disk::{Disk, RealDisk};
 pub use dormant::Dormant;
 pub use letters::{About, Cause, Context, Counters, Letter, Letters};
-pub use look::{DeadLetter, Found, LookError, look};
+pub use look::{DeadLetter, Found, LookError, look, look_at};
 pub use metrics::JournalMetrics;
 use record::Kind;
 pub use rollback::{RollbackError, RollbackFile, RollbackStore};

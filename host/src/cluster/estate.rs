@@ -7,16 +7,16 @@
 //! back to that host, it is of a later generation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
 use crate::game::registry::Document;
 use crate::game::{Homes, Profiles};
+use crate::journal::disk::{Disk, RealDisk, Stamp};
 use crate::journal::{self, Found, LookError, Past};
 
 /// Marks of rooms that others have taken up, in a node's directory.
@@ -25,6 +25,7 @@ const TAKEN: &str = "taken";
 /// The directory that all hosts share, as one of them sees it.
 #[derive(Debug)]
 pub struct Estates {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     own: String,
     /// What other hosts left, by host.
@@ -38,8 +39,8 @@ struct Read {
     pasts: BTreeMap<String, Past>,
 }
 
-/// The files of a journal: name, number, length, and the last change in seconds and nanoseconds.
-type Files = Vec<(OsString, [u64; 2], [i64; 2])>;
+/// The files of a journal.
+type Files = Vec<(String, Stamp)>;
 
 /// What was found for the rooms that were asked for.
 #[derive(Debug, Default)]
@@ -55,7 +56,12 @@ pub struct Estate {
 impl Estates {
     /// The estates below `dir`, for the host `own`.
     pub fn new(dir: &Path, own: &str) -> Self {
-        Self { dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new() }
+        Self::on(Arc::new(RealDisk), dir, own)
+    }
+
+    /// The same, with the journals on another disk.
+    pub fn on(disk: Arc<dyn Disk>, dir: &Path, own: &str) -> Self {
+        Self { disk, dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new() }
     }
 
     /// What hosts that are not among `live` have left of these home rooms, where it is later than the generation that is
@@ -124,9 +130,9 @@ impl Estates {
     fn read_anew(&mut self, node: &str) -> &Read {
         let journal = self.dir.join(node).join("journal");
         let read = self.read.entry(node.to_owned()).or_default();
-        let files = files(&journal).unwrap_or_default();
+        let files = files(&*self.disk, &journal).unwrap_or_default();
         if read.files != files {
-            *read = Read { files, pasts: pasts(&journal) };
+            *read = Read { files, pasts: pasts(&*self.disk, &journal) };
         }
         read
     }
@@ -156,22 +162,18 @@ fn is_superseded(marks: &BTreeMap<String, u64>, room: &str, past: &Past) -> bool
     marks.get(room).is_some_and(|generation| past.generation < *generation)
 }
 
-/// The files of a journal. They are opened, since network file systems look at the server then.
-fn files(journal: &Path) -> io::Result<Files> {
-    let mut files = Files::new();
-    for entry in fs::read_dir(journal)? {
-        let entry = entry?;
-        let about = File::open(entry.path())?.metadata()?;
-        let changed = [about.mtime(), about.mtime_nsec()];
-        files.push((entry.file_name(), [about.ino(), about.len()], changed));
-    }
+/// The files of a journal.
+fn files(disk: &dyn Disk, journal: &Path) -> io::Result<Files> {
+    let names = disk.list(journal)?.into_iter();
+    let stamped = names.map(|name| disk.stamp(&journal.join(&name)).map(|stamp| (name, stamp)));
+    let mut files = stamped.collect::<io::Result<Files>>()?;
     files.sort();
     Ok(files)
 }
 
 /// What a host's journal holds.
-fn pasts(journal: &Path) -> BTreeMap<String, Past> {
-    match journal::look(journal) {
+fn pasts(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, Past> {
+    match journal::look_at(disk, journal) {
         Ok(Found::Rooms { pasts, torn, .. }) => {
             if let Some((path, offset)) = torn {
                 warn!(file = %path.display(), offset, "journal of a dead host ends within a record; what stands before it counts");

@@ -9,12 +9,16 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 pub use self::memory::{MemoryDisk, Operation};
 
 /// A lock on a file; given back when it is dropped.
 pub type Lock = Box<dyn Any + Send + Sync>;
+
+/// What of a file changes when it is written: its number, its length, and its last change in seconds and nanoseconds.
+pub type Stamp = ([u64; 2], [i64; 2]);
 
 /// Directories and files as a journal uses them. Errors are those of the system.
 pub trait Disk: Debug + Send + Sync {
@@ -44,6 +48,12 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What the system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// What tells whether a file was changed. It is opened, since network file systems look at the server then.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stamp(&self, path: &Path) -> io::Result<Stamp>;
 
     /// A new file to write to; what is there under this name is emptied.
     ///
@@ -156,6 +166,11 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let about = File::open(path)?.metadata()?;
+        Ok(([about.ino(), about.len()], [about.mtime(), about.mtime_nsec()]))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::RealDisk;
+use super::disk::{Disk, RealDisk};
 use super::head::Head;
 use super::letters::About;
 use super::record::{Bad, Kind, base_of, next_record, record};
@@ -81,7 +81,7 @@ pub enum Found {
 pub fn look(path: &Path) -> Result<Found, LookError> {
     let kind = fs::metadata(path).map_err(at(path))?;
     if kind.is_dir() {
-        return look_at_all(path);
+        return look_at(&RealDisk, path);
     }
     if !kind.is_file() {
         return Err(LookError::Kind(path.to_owned()));
@@ -106,12 +106,16 @@ pub fn look(path: &Path) -> Result<Found, LookError> {
     }
 }
 
-fn look_at_all(dir: &Path) -> Result<Found, LookError> {
+/// Reads a journal's directory on a disk, which may be in use. Changes nothing.
+///
+/// # Errors
+/// See [`LookError`].
+pub fn look_at(disk: &dyn Disk, dir: &Path) -> Result<Found, LookError> {
     let mut tries = 1;
     loop {
-        let before = Head::read(&RealDisk, dir).map_err(at(&super::head::path_of(dir)))?;
-        let found = survey(&RealDisk, dir);
-        let after = Head::read(&RealDisk, dir).map_err(at(&super::head::path_of(dir)))?;
+        let before = Head::read(disk, dir).map_err(at(&super::head::path_of(dir)))?;
+        let found = survey(disk, dir);
+        let after = Head::read(disk, dir).map_err(at(&super::head::path_of(dir)))?;
         match found {
             // Its node has removed or begun segments meanwhile.
             Err((_, error)) if tries < TRIES && error.kind() == io::ErrorKind::NotFound => {}

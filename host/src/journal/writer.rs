@@ -78,21 +78,41 @@ pub(super) struct Writer {
 pub struct Steps {
     writer: Writer,
     turn: Option<Turn>,
+    written: u64,
 }
 
 impl Steps {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, turn: None }
+        Self { writer, turn: None, written: 0 }
     }
 
     /// Writes and syncs all that waits, as far as the disk takes it.
     pub fn step(&mut self) {
+        if let Some(turn) = self.write_turn() {
+            self.writer.end(&turn, true);
+        }
+    }
+
+    /// Writes all that waits, as a writer does whose sync has not come back yet: nothing more is written until
+    /// [`Self::step`].
+    pub fn write(&mut self) {
+        self.turn = self.write_turn().or_else(|| self.turn.take());
+    }
+
+    /// The position up to which everything is written, whether or not it is synced.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Writes one turn; none if the disk did not take all of it, and it is still to be done.
+    fn write_turn(&mut self) -> Option<Turn> {
         let mut turn = self.turn.take().unwrap_or_else(|| self.writer.take());
         if self.writer.write_all(&mut turn.queue) {
-            self.writer.end(&turn, true);
-        } else {
-            self.turn = Some(turn);
+            self.written = turn.appended;
+            return Some(turn);
         }
+        self.turn = Some(turn);
+        None
     }
 }
 

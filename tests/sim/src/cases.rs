@@ -1,7 +1,8 @@
 //! Cases: what has cost rooms before, each played with a few seeds; and what still costs some.
 
 use crate::plan::Fault::{
-    CutEtcd, Drain, EtcdEmpty, EtcdStops, Freeze, Kill, KillAll, KillSite, Stop, StopAll, Twin,
+    CutEtcd, DiskFails, DiskFull, Drain, EtcdEmpty, EtcdStops, Freeze, Kill, KillAll, KillSite, PowerCut,
+    PowerCutAll, SlowSync, Stop, StopAll, Twin,
 };
 use crate::plan::Plan;
 
@@ -37,6 +38,37 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
         (
             "etcd is empty when a host starts",
             plan(&[(8_000, Stop { host: 0, for_ms: 5_200 }), (17_600, EtcdEmpty)]),
+        ),
+        ("no power", plan(&[(8_000, PowerCut { host: 0, for_ms: 400 })])),
+        ("no power anywhere", plan(&[(8_000, PowerCutAll { for_ms: [LONG, LONG, LONG] })])),
+        (
+            "not synced, then no power",
+            plan(&[
+                (7_000, SlowSync { host: 0, for_ms: LONG }),
+                (9_000, PowerCut { host: 0, for_ms: 400 }),
+                (30_000, PowerCut { host: 0, for_ms: LONG }),
+            ]),
+        ),
+        (
+            "disk full, then killed",
+            plan(&[
+                (8_000, DiskFull { host: 0, spare: 700, for_ms: 6_000 }),
+                (12_000, Kill { host: 0, for_ms: 400 }),
+            ]),
+        ),
+        (
+            "disk full, then stopped",
+            plan(&[
+                (8_000, DiskFull { host: 0, spare: 0, for_ms: LONG }),
+                (10_000, Stop { host: 0, for_ms: 100 }),
+            ]),
+        ),
+        (
+            "disk fails, then no power",
+            plan(&[
+                (8_000, DiskFails { host: 0, percent: 50, for_ms: 6_000 }),
+                (15_000, PowerCut { host: 0, for_ms: 400 }),
+            ]),
         ),
     ]
 }

@@ -91,8 +91,10 @@ pub(crate) struct Etcd {
     rng: Rng,
     /// It answers nobody.
     pub(crate) stopped: bool,
-    /// It does not hear these, nor they it.
-    pub(crate) cut: BTreeSet<Process>,
+    /// It does not hear these.
+    pub(crate) mute: BTreeSet<Process>,
+    /// These do not hear it.
+    pub(crate) deaf: BTreeSet<Process>,
 }
 
 impl Etcd {
@@ -109,7 +111,8 @@ impl Etcd {
             serial: 0,
             rng: Rng::new(seed, 0xe7cd),
             stopped: false,
-            cut: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            deaf: BTreeSet::new(),
         }
     }
 
@@ -138,10 +141,17 @@ impl Etcd {
         self.changes += 1;
     }
 
+    /// All connections work.
+    pub(crate) fn mend(&mut self) {
+        self.mute.clear();
+        self.deaf.clear();
+    }
+
     /// The process is dead: nobody waits for its answers.
     pub(crate) fn forget(&mut self, process: Process) {
         self.watchers.retain(|_, watcher| watcher.of != process);
-        self.cut.remove(&process);
+        self.mute.remove(&process);
+        self.deaf.remove(&process);
     }
 
     /// What stands there, by the rest of the key, for those who look from outside of the simulation.
@@ -172,7 +182,7 @@ impl Etcd {
     fn deliver(&mut self, post: Post) {
         match post {
             Post::Ask { from, ask, answer } => {
-                if self.cut.contains(&from) {
+                if self.mute.contains(&from) {
                     return;
                 }
                 let told = self.answer(from, ask);
@@ -180,14 +190,14 @@ impl Etcd {
                 self.post(due, Post::Told { to: from, told, answer });
             }
             Post::Told { to, told, answer } => {
-                if !self.cut.contains(&to) {
+                if !self.deaf.contains(&to) {
                     // It may have given up.
                     let _ = answer.send(told);
                 }
             }
             Post::Change { watcher, view } => {
                 let Some(known) = self.watchers.get(&watcher) else { return };
-                if self.cut.contains(&known.of) {
+                if self.deaf.contains(&known.of) {
                     let due = self.now_ms + AGAIN;
                     self.post(due, Post::Change { watcher, view });
                 } else if known.changes.send(view).is_err() {

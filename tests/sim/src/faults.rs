@@ -41,16 +41,33 @@ impl World {
                 }
             }
             Fault::CutEtcd { host, for_ms } => {
-                if let Some(process) = self.slots[host] {
-                    lock(&self.etcd).cut.insert(process);
-                    self.after(for_ms, Deed::Mend);
+                self.cut_etcd(host, (true, true), for_ms);
+            }
+            Fault::CutEtcdOneWay { host, hears, for_ms } => self.cut_etcd(host, (hears, !hears), for_ms),
+            Fault::CutHosts { host, other, for_ms } => self.cut_hosts(host, other, true, for_ms),
+            Fault::CutHostsOneWay { host, other, for_ms } => self.cut_hosts(host, other, false, for_ms),
+            Fault::PowerCut { host, for_ms } => {
+                self.cut_power(host);
+                self.after(for_ms, Deed::Start(host));
+            }
+            Fault::PowerCutAll { for_ms } => {
+                for (host, ms) in for_ms.into_iter().enumerate() {
+                    self.cut_power(host);
+                    self.after(ms, Deed::Start(host));
                 }
             }
-            Fault::CutHosts { host, other, for_ms } => {
-                if let (Some(a), Some(b)) = (self.slots[host], self.slots[other]) {
-                    lock(&self.network).cut(a, b);
-                    self.after(for_ms, Deed::Mend);
-                }
+            Fault::DiskFull { host, spare, for_ms } => {
+                self.disks.fill(&self.dir_of(host), spare);
+                self.after(for_ms, Deed::HealDisk(host));
+            }
+            Fault::DiskFails { host, percent, for_ms } => {
+                let rng = self.rng();
+                self.disks.fail(&self.dir_of(host), percent, rng);
+                self.after(for_ms, Deed::HealDisk(host));
+            }
+            Fault::SlowSync { host, for_ms } => {
+                self.disks.slow_down(&self.dir_of(host));
+                self.after(for_ms, Deed::HealDisk(host));
             }
             Fault::EtcdStops { for_ms } => {
                 lock(&self.etcd).stopped = true;
@@ -72,6 +89,30 @@ impl World {
                 self.after(first / 2, Deed::EtcdGoesOn);
             }
         }
+    }
+
+    fn cut_etcd(&mut self, host: usize, (mute, deaf): (bool, bool), for_ms: u64) {
+        let Some(process) = self.slots[host] else { return };
+        let mut etcd = lock(&self.etcd);
+        if mute {
+            etcd.mute.insert(process);
+        }
+        if deaf {
+            etcd.deaf.insert(process);
+        }
+        drop(etcd);
+        self.after(for_ms, Deed::Mend);
+    }
+
+    fn cut_hosts(&mut self, host: usize, other: usize, both_ways: bool, for_ms: u64) {
+        let (Some(a), Some(b)) = (self.slots[host], self.slots[other]) else { return };
+        let mut network = lock(&self.network);
+        network.cut(a, b);
+        if both_ways {
+            network.cut(b, a);
+        }
+        drop(network);
+        self.after(for_ms, Deed::Mend);
     }
 
     fn kill_all(&mut self, for_ms: [u64; HOSTS]) {

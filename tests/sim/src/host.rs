@@ -11,11 +11,19 @@ use tokio::time::Instant;
 use crate::HOMES;
 use crate::node::{Given, Up};
 
+/// How a process ended by itself.
+#[derive(Clone)]
+pub(crate) struct End {
+    pub(crate) why: String,
+    /// Its disk did not take all that it had.
+    pub(crate) lost: bool,
+}
+
 /// How far it is.
 #[derive(Default)]
 struct State {
     up: Option<Up>,
-    ended: Option<String>,
+    ended: Option<End>,
 }
 
 /// A process.
@@ -47,7 +55,7 @@ impl Host {
         runtime.spawn(async move {
             match boot.run(now_ms).await {
                 Ok(up) => lock(&told).up = Some(up),
-                Err(error) => lock(&told).ended = Some(format!("{error:#}")),
+                Err(error) => lock(&told).ended = Some(End { why: format!("{error:#}"), lost: false }),
             }
         });
         let frozen = false;
@@ -58,8 +66,8 @@ impl Host {
         lock(&self.state).up.clone()
     }
 
-    /// Why it has ended, if it has.
-    pub(crate) fn ended(&self) -> Option<String> {
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<End> {
         lock(&self.state).ended.clone()
     }
 
@@ -109,10 +117,11 @@ impl Host {
         self.stopping = true;
         let (state, up) = (Arc::clone(&self.state), self.up());
         self.runtime.spawn(async move {
-            if let Some(up) = up {
-                up.stop().await;
-            }
-            lock(&state).ended = Some("stopped".into());
+            let written = match up {
+                Some(up) => up.stop().await,
+                None => true,
+            };
+            lock(&state).ended = Some(End { why: "stopped".into(), lost: !written });
         });
     }
 }

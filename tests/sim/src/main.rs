@@ -11,6 +11,7 @@
 
 mod cases;
 mod client;
+mod disk;
 mod etcd;
 mod faults;
 mod host;

@@ -2,11 +2,12 @@
 //!
 //! The guest counts each player's messages and answers with the count. An answer tells that the message was handled; a
 //! kill may cost what the journal had not written yet, as it does by design, and never more: what a host's journal had
-//! written while the room was that host's, or had answered when it handed the room over, is the player's floor, for ever. In detail, of the answers of one player:
+//! written while the room was that host's, or had answered when it handed the room over, is the player's floor, for ever;
+//! only a power cut takes it down, to what was synced. In detail, of the answers of one player:
 //!
 //! * they come in the order of the messages, none is left out while the session lasts, whatever moves beneath it;
 //! * a count follows upon the one before; it may be higher by messages that were never answered because a host died;
-//! * it may be lower only after a host that had the room has been killed or frozen, and never lower than the floor.
+//! * it may be lower only after a host that had the room has been killed or frozen, or could not write, and never lower than the floor.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,8 +22,11 @@ pub(crate) struct Figure {
     pub(crate) acked: u32,
     /// By whom.
     acked_by: Process,
-    /// What is on disk of that.
+    /// What is written of that, and by whom: the death of a process does not cost it.
     pub(crate) floor: u32,
+    floor_by: Process,
+    /// What is synced: no power cut costs it.
+    synced: u32,
     /// Messages that will not be answered any more and may have been handled.
     unknown: u32,
     /// Messages of the present session that are to be answered, in order.
@@ -30,9 +34,18 @@ pub(crate) struct Figure {
     /// A host has died or stood still with the room since the last answer.
     lossy: bool,
     next: u32,
-    /// Counts that wait for a journal to be written up to a position.
+    /// Counts that wait for a journal to be synced up to a position.
     written_at: Vec<(Process, u64, u32)>,
     pub(crate) answers: u64,
+}
+
+/// How far a process' journal is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OnDisk {
+    /// Up to this position it is written.
+    pub(crate) written: u64,
+    /// Up to this one that will outlast a power cut.
+    pub(crate) synced: u64,
 }
 
 /// What has happened, and whether it was right.
@@ -122,16 +135,30 @@ impl Model {
         }
     }
 
-    /// A process' journal is written up to there. `ours` says whether a home room is still that process'.
-    pub(crate) fn written(&mut self, by: Process, position: u64, ours: impl Fn(u32) -> bool) {
+    /// A process' journal has come so far. `ours` says whether a home room is still that process'.
+    pub(crate) fn on_disk(&mut self, by: Process, on_disk: OnDisk, ours: impl Fn(u32) -> bool) {
+        let OnDisk { written, synced } = on_disk;
         for figure in self.figures.values_mut() {
-            let home = figure.home;
-            let kept = figure.written_at.extract_if(.., |(of, at, _)| *of == by && *at <= position);
             // What is written of a room that another host may have is nothing that anybody can rely on.
-            let counts = kept.filter(|_| ours(home)).map(|(.., count)| count);
-            if let Some(count) = counts.max() {
-                figure.floor = figure.floor.max(count);
+            let ours = ours(figure.home);
+            let up_to = |position: u64| {
+                let kept = figure.written_at.iter().filter(|(of, at, _)| *of == by && *at <= position);
+                kept.map(|(.., count)| *count).max().filter(|_| ours)
+            };
+            let (in_file, on_platter) = (up_to(written), up_to(synced));
+            if let Some(count) = in_file.filter(|count| *count > figure.floor) {
+                (figure.floor, figure.floor_by) = (count, by);
             }
+            figure.synced = figure.synced.max(on_platter.unwrap_or(0));
+            let waits = |at: u64| at > written || (ours && at > synced);
+            figure.written_at.retain(|(of, at, _)| *of != by || waits(*at));
+        }
+    }
+
+    /// The machine on which these processes ran had no power for a moment.
+    pub(crate) fn power_cut(&mut self, processes: &[Process]) {
+        for figure in self.figures.values_mut().filter(|it| processes.contains(&it.floor_by)) {
+            figure.floor = figure.floor.min(figure.synced);
         }
     }
 
@@ -139,7 +166,7 @@ impl Model {
     pub(crate) fn handed_over(&mut self, home: u32, from: Process) {
         let told = |it: &&mut Figure| it.home == home && !it.lossy && it.acked_by == from;
         for figure in self.figures.values_mut().filter(told) {
-            figure.floor = figure.acked;
+            (figure.floor, figure.synced) = (figure.acked, figure.acked);
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Network {
     post: BTreeMap<(u64, u64), Post>,
     serial: u64,
     rng: Rng,
-    /// Pairs that do not reach each other, the lower first.
+    /// What the first says does not reach the second.
     pub(crate) cut: BTreeSet<(Process, Process)>,
 }
 
@@ -83,12 +83,13 @@ impl Network {
         self.cut.retain(|(a, b)| *a != process && *b != process);
     }
 
-    pub(crate) fn cut(&mut self, a: Process, b: Process) {
-        self.cut.insert((a.min(b), a.max(b)));
+    /// What `from` says does not reach `to`.
+    pub(crate) fn cut(&mut self, from: Process, to: Process) {
+        self.cut.insert((from, to));
     }
 
-    fn is_cut(&self, a: Process, b: Process) -> bool {
-        self.cut.contains(&(a.min(b), a.max(b)))
+    fn is_cut(&self, from: Process, to: Process) -> bool {
+        self.cut.contains(&(from, to))
     }
 
     fn post(&mut self, in_ms: u64, post: Post) {

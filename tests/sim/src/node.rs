@@ -22,7 +22,7 @@ use hotseat::discovery::{Discovery, DiscoveryError, Hold, Written};
 use hotseat::game::metrics::GameMetrics;
 use hotseat::game::registry::{Bounds, Parts, Registry};
 use hotseat::game::{Homes, Profiles};
-use hotseat::journal::{self, Dormant, Journal, Past, Steps};
+use hotseat::journal::{self, Dormant, Journal, Past, Steps, Surroundings};
 use hotseat::link::{Link, link};
 use hotseat::peer::Dialer;
 use hotseat::plugin::GAME_WORLD;
@@ -37,14 +37,19 @@ use tonic::codegen::http::Request;
 use tower::{Service as _, ServiceExt};
 
 use crate::client::Client;
+use crate::disk::Disks;
 use crate::etcd::Etcd;
-use crate::model::Model;
+use crate::model::{Model, OnDisk};
 use crate::network::{Arrived, Network, Port, address};
 use crate::stage::Stage;
 use crate::{HOMES, Process, TTL};
 
 /// How often a journal's writer comes to its work.
 const WRITE_EVERY: Duration = Duration::from_millis(15);
+
+/// How often a journal that is closed tries to write, and how long it waits in between (`journal::writer`).
+const LAST_TRIES: usize = 2;
+const RETRY: Duration = Duration::from_millis(200);
 
 /// How long a host that ends gives away its rooms.
 const DRAINING: Duration = Duration::from_secs(4);
@@ -71,6 +76,7 @@ pub(crate) struct Given {
     pub(crate) own_dir: Option<PathBuf>,
     /// For what nobody else reads.
     pub(crate) private_dir: PathBuf,
+    pub(crate) disks: Disks,
     pub(crate) etcd: Arc<Mutex<Etcd>>,
     pub(crate) network: Arc<Mutex<Network>>,
     pub(crate) model: Arc<Mutex<Model>>,
@@ -87,7 +93,8 @@ pub(crate) struct Up {
     node: Arc<str>,
     placement: Placement,
     discovery: Discovery,
-    steps: Arc<Mutex<Steps>>,
+    /// None once it is closed.
+    steps: Arc<Mutex<Option<Steps>>>,
     stop: CancellationToken,
 }
 
@@ -96,7 +103,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Given {
-    fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.own_dir.clone().unwrap_or_else(|| self.shared_dir.join(&self.node))
     }
 
@@ -108,7 +115,9 @@ impl Given {
         let placement = Placement::new(&discovery);
         let state_dir = self.state_dir();
         std::fs::create_dir_all(&state_dir)?;
-        let (journal, mut pasts, steps) = Journal::stepped(&state_dir.join("journal"), JOURNAL)?;
+        let surroundings = Surroundings { disk: Arc::new(self.disks.clone()), ..Surroundings::default() };
+        let (journal, mut pasts, steps) =
+            Journal::stepped_in(&state_dir.join("journal"), JOURNAL, surroundings)?;
         let journal = Arc::new(journal);
         for room in estate::superseded(&state_dir, &pasts) {
             pasts.remove(&room);
@@ -119,7 +128,7 @@ impl Given {
             pasts.extract_if(.., |name, _| Homes::is_home(name)).collect();
         registry.restore(pasts).await;
         let dormant = Dormant::new(homes_left);
-        let steps = Arc::new(Mutex::new(steps));
+        let steps = Arc::new(Mutex::new(Some(steps)));
         tokio::spawn(self.clone().write(Arc::clone(&steps), Arc::clone(&registry), journal.synced()));
         tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.crew())]));
         self.take_name(&discovery, &dormant).await?;
@@ -156,7 +165,10 @@ impl Given {
             placement: placement.clone(),
             registry: Arc::clone(&registry),
             dormant,
-            estates: self.own_dir.is_none().then(|| Estates::new(&self.shared_dir, &self.node)),
+            estates: self
+                .own_dir
+                .is_none()
+                .then(|| Estates::on(Arc::new(self.disks.clone()), &self.shared_dir, &self.node)),
             overtaken: HashMap::new(),
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
@@ -238,14 +250,29 @@ impl Given {
     }
 
     /// The journal's writer.
-    async fn write(self, steps: Arc<Mutex<Steps>>, registry: Arc<Registry>, synced: watch::Receiver<u64>) {
+    async fn write(
+        self,
+        steps: Arc<Mutex<Option<Steps>>>,
+        registry: Arc<Registry>,
+        synced: watch::Receiver<u64>,
+    ) {
+        let dir = self.state_dir();
         loop {
             sleep(WRITE_EVERY).await;
-            lock(&steps).step();
+            let written = {
+                let mut steps = lock(&steps);
+                let Some(steps) = &mut *steps else { return };
+                if self.disks.is_slow(&dir) {
+                    steps.write()
+                } else {
+                    steps.step()
+                }
+                steps.written()
+            };
             let homes = registry.homes();
             let open = homes.gate().is_open();
-            let position = *synced.borrow();
-            lock(&self.model).written(self.process, position, |home| open && homes.owns(home));
+            let on_disk = OnDisk { written, synced: *synced.borrow() };
+            lock(&self.model).on_disk(self.process, on_disk, |home| open && homes.owns(home));
         }
     }
 
@@ -316,8 +343,8 @@ impl Given {
 }
 
 impl Up {
-    /// As `app::Node::stop`.
-    pub(crate) async fn stop(self) {
+    /// As `app::Node::stop`; whether all that its rooms had to write is on disk.
+    pub(crate) async fn stop(self) -> bool {
         self.draining.send_replace(true);
         let homes = self.registry.homes();
         let deadline = Instant::now() + DRAINING;
@@ -330,9 +357,22 @@ impl Up {
         }
         self.stop.cancel();
         self.registry.stop().await;
+        let position = self.journal.position();
         self.journal.close();
-        lock(&self.steps).step();
+        let steps = lock(&self.steps).take();
+        let mut written = false;
+        if let Some(mut steps) = steps {
+            for _ in 0..LAST_TRIES {
+                steps.step();
+                written = steps.written() >= position;
+                if written {
+                    break;
+                }
+                sleep(RETRY).await;
+            }
+        }
         self.discovery.close().await;
+        written
     }
 }
 

@@ -43,10 +43,48 @@ pub(crate) enum Fault {
         host: usize,
         for_ms: u64,
     },
+    /// Etcd does not hear the host, or the host does not hear etcd.
+    CutEtcdOneWay {
+        host: usize,
+        hears: bool,
+        for_ms: u64,
+    },
     /// Two hosts do not reach each other.
     CutHosts {
         host: usize,
         other: usize,
+        for_ms: u64,
+    },
+    /// What the host says does not reach the other.
+    CutHostsOneWay {
+        host: usize,
+        other: usize,
+        for_ms: u64,
+    },
+    /// The host has no power for so long.
+    PowerCut {
+        host: usize,
+        for_ms: u64,
+    },
+    /// No host has power.
+    PowerCutAll {
+        for_ms: [u64; HOSTS],
+    },
+    /// The host's disk takes so many bytes more, and then none.
+    DiskFull {
+        host: usize,
+        spare: usize,
+        for_ms: u64,
+    },
+    /// So many of a hundred operations of the host's disk fail, but for reading.
+    DiskFails {
+        host: usize,
+        percent: u64,
+        for_ms: u64,
+    },
+    /// What is written on the host is not synced.
+    SlowSync {
+        host: usize,
         for_ms: u64,
     },
     /// Etcd answers nobody.
@@ -103,21 +141,34 @@ impl Plan {
 
 fn fault(rng: &mut Rng, host: usize) -> Fault {
     let for_ms = if rng.chance(50) { rng.range(100, 3_000) } else { rng.range(3_000, 12_000) };
+    if rng.chance(25) {
+        return disk_fault(rng, host, for_ms);
+    }
+    let other = (host + 1 + rng.index(HOSTS - 1)) % HOSTS;
     match rng.range(0, 100) {
         0..26 => Fault::Kill { host, for_ms },
         26..34 => Fault::KillAll { for_ms: together(rng) },
         34..44 => Fault::Stop { host, for_ms },
         44..50 => Fault::StopAll { for_ms },
         50..64 => Fault::Freeze { host, for_ms },
-        64..76 => Fault::CutEtcd { host, for_ms },
-        76..82 => {
-            let other = (host + 1 + rng.index(HOSTS - 1)) % HOSTS;
-            Fault::CutHosts { host, other, for_ms }
-        }
+        64..71 => Fault::CutEtcd { host, for_ms },
+        71..76 => Fault::CutEtcdOneWay { host, hears: rng.chance(50), for_ms },
+        76..79 => Fault::CutHosts { host, other, for_ms },
+        79..82 => Fault::CutHostsOneWay { host, other, for_ms },
         82..87 => Fault::EtcdStops { for_ms },
         87..90 => Fault::EtcdEmpty,
         90..96 => Fault::Drain { host, for_ms, kill: rng.chance(50) },
         _ => Fault::KillSite { for_ms: together(rng) },
+    }
+}
+
+fn disk_fault(rng: &mut Rng, host: usize, for_ms: u64) -> Fault {
+    match rng.range(0, 100) {
+        0..40 => Fault::PowerCut { host, for_ms },
+        40..50 => Fault::PowerCutAll { for_ms: together(rng) },
+        50..70 => Fault::DiskFull { host, spare: rng.index(3_000), for_ms },
+        70..85 => Fault::DiskFails { host, percent: rng.range(10, 100), for_ms },
+        _ => Fault::SlowSync { host, for_ms },
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
+use crate::disk::Disks;
 use crate::etcd::Etcd;
 use crate::host::Host;
 use crate::model::Model;
@@ -33,6 +34,7 @@ pub(crate) enum Deed {
     Kill(usize),
     Stop(usize),
     Mend,
+    HealDisk(usize),
     EtcdGoesOn,
     EtcdEmpty,
 }
@@ -49,6 +51,11 @@ pub(crate) struct World {
     stage: Arc<Stage>,
     dir: tempfile::TempDir,
     now_ms: u64,
+    pub(crate) disks: Disks,
+    /// What the seed decides about disks.
+    rng: Rng,
+    /// All processes that each host has had.
+    processes: [Vec<Process>; HOSTS],
     pub(crate) etcd: Arc<Mutex<Etcd>>,
     pub(crate) network: Arc<Mutex<Network>>,
     model: Arc<Mutex<Model>>,
@@ -77,6 +84,9 @@ impl World {
             stage: Arc::clone(stage),
             dir,
             now_ms: 0,
+            disks: Disks::default(),
+            rng: Rng::new(seed, 0xd15c),
+            processes: std::array::from_fn(|_| Vec::new()),
             etcd: Arc::new(Mutex::new(Etcd::new(seed))),
             network: Arc::new(Mutex::new(Network::new(seed))),
             players: Players::new(Rng::new(seed, 0x97a1), Arc::clone(&model)),
@@ -117,6 +127,7 @@ impl World {
         }
         // All that stands still or is gone comes back, and then it has to be well.
         self.mend();
+        (0..HOSTS).for_each(|slot| self.disks.heal(&self.dir_of(slot)));
         lock(&self.etcd).stopped = false;
         for slot in 0..HOSTS {
             let draining = self.host(slot).and_then(Host::up).is_some_and(|up| *up.draining.borrow());
@@ -141,13 +152,24 @@ impl World {
         let until = self.now_ms + SETTLE_MS;
         while self.now_ms < until && lock(&self.model).violation.is_none() {
             self.step()?;
-            if self.players.unanswered_since(&answered).is_empty() && self.unowned().is_empty() {
+            if self.players.unanswered_since(&answered).is_empty()
+                && self.unowned().is_empty()
+                && self.down().is_empty()
+            {
                 return Ok(());
             }
         }
         let (silent, unowned) = (self.players.unanswered_since(&answered), self.unowned());
-        lock(&self.model).wrong(format!("players {silent:?} are not answered, rooms {unowned:?} not owned"));
+        let down = self.down();
+        lock(&self.model).wrong(format!(
+            "players {silent:?} are not answered, rooms {unowned:?} not owned, hosts {down:?} do not start"
+        ));
         Ok(())
+    }
+
+    /// Hosts that are not there.
+    fn down(&self) -> Vec<usize> {
+        (0..HOSTS).filter(|slot| self.host(*slot).and_then(Host::up).is_none()).collect()
     }
 
     /// Home rooms that no host, or more than one, acts for.
@@ -173,8 +195,9 @@ impl World {
             host.run_until(self.now_ms);
         }
         let ended = self.hosts.iter().filter_map(|(process, host)| Some((*process, host.ended()?)));
-        for (process, why) in ended.collect::<Vec<_>>() {
-            self.bury(process, &why, false);
+        for (process, end) in ended.collect::<Vec<_>>() {
+            let why = if end.lost { format!("{}, its disk did not take all", end.why) } else { end.why };
+            self.bury(process, &why, end.lost);
         }
         self.check();
         Ok(())
@@ -213,6 +236,7 @@ impl World {
     fn start(&mut self, slot: usize) -> Result<()> {
         let process = self.launch(slot, None)?;
         self.slots[slot] = Some(process);
+        self.processes[slot].push(process);
         self.tell(format!("host g{slot} starts as process {process}"));
         Ok(())
     }
@@ -226,6 +250,7 @@ impl World {
             shared_dir: self.dir.path().join("shared"),
             own_dir,
             private_dir: self.dir.path().join(format!("private-{process}")),
+            disks: self.disks.clone(),
             etcd: Arc::clone(&self.etcd),
             network: Arc::clone(&self.network),
             model: Arc::clone(&self.model),
@@ -239,6 +264,23 @@ impl World {
         if let Some(process) = self.slots[slot] {
             self.bury(process, why, true);
         }
+    }
+
+    /// The directory of a host's state.
+    pub(crate) fn dir_of(&self, slot: usize) -> PathBuf {
+        self.dir.path().join("shared").join(format!("g{slot}"))
+    }
+
+    /// Numbers for one more disk that fails.
+    pub(crate) fn rng(&mut self) -> Rng {
+        Rng::new(self.rng.next(), 0)
+    }
+
+    /// The host is dead, and with it what was written there and not synced.
+    pub(crate) fn cut_power(&mut self, slot: usize) {
+        self.kill_at(slot, "has no power");
+        self.disks.cut_power(&self.dir_of(slot), &mut self.rng);
+        lock(&self.model).power_cut(&self.processes[slot]);
     }
 
     /// The process is no more. One that was killed had no chance to write what it had.
@@ -260,7 +302,7 @@ impl World {
 
     /// All connections work again.
     fn mend(&mut self) {
-        lock(&self.etcd).cut.clear();
+        lock(&self.etcd).mend();
         lock(&self.network).cut.clear();
         let frozen = self.hosts.iter().filter(|(_, host)| host.frozen).map(|(process, _)| *process);
         for process in frozen.collect::<Vec<_>>() {
@@ -303,9 +345,13 @@ impl World {
                 self.tell(format!("another process {process} starts as g{slot}"));
             }
             Deed::Mend => {
-                lock(&self.etcd).cut.clear();
+                lock(&self.etcd).mend();
                 lock(&self.network).cut.clear();
                 self.tell("all connections work again".into());
+            }
+            Deed::HealDisk(slot) => {
+                self.disks.heal(&self.dir_of(slot));
+                self.tell(format!("the disk of g{slot} works again"));
             }
             Deed::EtcdGoesOn => {
                 lock(&self.etcd).stopped = false;

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Disk, DiskFile, Lock};
+use super::{Disk, DiskFile, Lock, Stamp};
 
 /// What a disk is asked to do, as a fault is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,8 @@ struct Files {
 struct Content {
     bytes: Vec<u8>,
     synced: usize,
+    /// How often it was changed.
+    changes: i64,
 }
 
 impl std::fmt::Debug for MemoryDisk {
@@ -110,8 +112,14 @@ impl MemoryDisk {
                 content.bytes.truncate(content.synced + kept);
                 content.bytes.resize(content.bytes.len() + zeros, 0);
                 content.synced = content.bytes.len();
+                content.changes += 1;
             }
         }
+    }
+
+    /// Bytes that all files together have.
+    pub fn used(&self) -> usize {
+        self.files().used()
     }
 
     /// Bytes written since the beginning.
@@ -128,7 +136,7 @@ impl MemoryDisk {
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut files = self.files();
         let id = files.fresh();
-        files.contents.insert(id, Content { bytes: bytes.to_vec(), synced: bytes.len() });
+        files.contents.insert(id, Content { bytes: bytes.to_vec(), synced: bytes.len(), changes: 0 });
         files.names.insert(path.to_owned(), id);
         files.kept_names.insert(path.to_owned(), id);
     }
@@ -151,10 +159,12 @@ impl Files {
         self.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    fn used(&self) -> usize {
+        self.names.values().filter_map(|id| self.contents.get(id)).map(|content| content.bytes.len()).sum()
+    }
+
     fn space(&self) -> usize {
-        let used: usize =
-            self.names.values().filter_map(|id| self.contents.get(id)).map(|c| c.bytes.len()).sum();
-        self.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used))
+        self.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(self.used()))
     }
 }
 
@@ -197,6 +207,15 @@ impl Disk for MemoryDisk {
         Ok(files.contents.get(&id).map(|content| content.bytes.clone()).unwrap_or_default())
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let mut files = self.files();
+        files.check(Operation::Read, path)?;
+        let id = files.id(path)?;
+        let about = files.contents.get(&id).map(|content| (content.bytes.len() as u64, content.changes));
+        let (length, changes) = about.unwrap_or_default();
+        Ok(([id, length], [changes, 0]))
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut files = self.files();
         files.check(Operation::Create, path)?;
@@ -207,7 +226,8 @@ impl Disk for MemoryDisk {
             Ok(id) => id,
             Err(_) => files.fresh(),
         };
-        files.contents.insert(id, Content::default());
+        let changes = files.contents.get(&id).map_or(0, |content| content.changes + 1);
+        files.contents.insert(id, Content { changes, ..Content::default() });
         files.names.insert(path.to_owned(), id);
         Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), id }))
     }
@@ -276,6 +296,7 @@ impl DiskFile for MemoryFile {
         files.written += count as u64;
         if let Some(content) = files.contents.get_mut(&self.id) {
             content.bytes.extend_from_slice(&bytes[..count]);
+            content.changes += 1;
         }
         Ok(count)
     }
