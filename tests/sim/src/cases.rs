@@ -1,8 +1,8 @@
 //! Cases: what has cost rooms before, each played with a few seeds; and what still costs some.
 
 use crate::plan::Fault::{
-    CutEtcd, DiskFails, DiskFull, Drain, EtcdEmpty, EtcdStops, Freeze, Kill, KillAll, KillSite, PowerCut,
-    PowerCutAll, SlowSync, Stop, StopAll, Twin,
+    CutEtcd, Deploy, DiskFails, DiskFull, Drain, EtcdEmpty, EtcdStops, Freeze, Kill, KillAll, KillSite,
+    PowerCut, PowerCutAll, Rollback, SlowSync, Stop, StopAll, Twin,
 };
 use crate::plan::Plan;
 
@@ -69,6 +69,49 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
                 (8_000, DiskFails { host: 0, percent: 50, for_ms: 6_000 }),
                 (15_000, PowerCut { host: 0, for_ms: 400 }),
             ]),
+        ),
+        (
+            "deployed, and who was asked is killed",
+            plan(&[(8_000, Deploy { host: 0, version: 1 }), (8_150, Kill { host: 0, for_ms: 400 })]),
+        ),
+        (
+            "deployed, and another host is killed",
+            plan(&[(8_000, Deploy { host: 0, version: 2 }), (8_300, Kill { host: 1, for_ms: 400 })]),
+        ),
+        (
+            "deployed, and a host without power",
+            plan(&[(8_000, Deploy { host: 0, version: 2 }), (8_300, PowerCut { host: 1, for_ms: LONG })]),
+        ),
+        (
+            "deployed beside a frozen host",
+            plan(&[(8_000, Freeze { host: 1, for_ms: LONG }), (8_500, Deploy { host: 0, version: 2 })]),
+        ),
+        (
+            "deployed beside a full disk",
+            plan(&[
+                (7_900, DiskFull { host: 1, spare: 100, for_ms: LONG }),
+                (8_000, Deploy { host: 0, version: 1 }),
+            ]),
+        ),
+        (
+            "deployed, drained, and etcd is empty",
+            plan(&[
+                (8_000, Deploy { host: 0, version: 2 }),
+                (8_200, Drain { host: 1, for_ms: LONG, kill: true }),
+                (9_000, EtcdEmpty),
+            ]),
+        ),
+        (
+            "a version that traps, and a host killed",
+            plan(&[(8_000, Deploy { host: 0, version: 3 }), (14_000, Kill { host: 1, for_ms: 400 })]),
+        ),
+        (
+            "gone back on probation",
+            plan(&[(8_000, Deploy { host: 0, version: 2 }), (12_000, Rollback { host: 1 })]),
+        ),
+        (
+            "gone back after probation",
+            plan(&[(8_000, Deploy { host: 0, version: 2 }), (32_000, Rollback { host: 1 })]),
         ),
     ]
 }

@@ -1,9 +1,10 @@
 //! Faults: what goes wrong in a simulated cluster, done.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::HOSTS;
 use crate::host::Host;
+use crate::operator::Operator;
 use crate::plan::Fault;
 use crate::world::{Deed, World};
 
@@ -73,7 +74,9 @@ impl World {
                 lock(&self.etcd).stopped = true;
                 self.after(for_ms, Deed::EtcdGoesOn);
             }
-            Fault::EtcdEmpty => lock(&self.etcd).wipe(),
+            Fault::EtcdEmpty => self.wipe_etcd(),
+            Fault::Deploy { host, version } => self.ask_operator(host, Some(version)),
+            Fault::Rollback { host } => self.ask_operator(host, None),
             Fault::Drain { host, for_ms, kill } => {
                 if let Some(up) = self.host(host).and_then(Host::up) {
                     up.draining.send_replace(true);
@@ -88,6 +91,21 @@ impl World {
                 self.after(first / 2, Deed::EtcdEmpty);
                 self.after(first / 2, Deed::EtcdGoesOn);
             }
+        }
+    }
+
+    pub(crate) fn wipe_etcd(&mut self) {
+        lock(&self.etcd).wipe();
+        lock(&self.operator).wiped();
+    }
+
+    fn ask_operator(&mut self, slot: usize, version: Option<usize>) {
+        let (Some(process), Some(host)) = (self.slots[slot], self.host(slot)) else { return };
+        let Some(up) = host.up().filter(|_| !host.frozen) else { return };
+        if let Some(asks) =
+            Operator::ask(&self.operator, process, version, up.rollout, Arc::clone(&self.model))
+        {
+            host.spawn(asks);
         }
     }
 

@@ -10,14 +10,17 @@
 )]
 
 mod cases;
+mod checks;
 mod client;
 mod disk;
+mod entry;
 mod etcd;
 mod faults;
 mod host;
 mod model;
 mod network;
 mod node;
+mod operator;
 mod plan;
 mod players;
 mod rng;

@@ -37,6 +37,8 @@ pub(crate) struct Figure {
     /// Counts that wait for a journal to be synced up to a position.
     written_at: Vec<(Process, u64, u32)>,
     pub(crate) answers: u64,
+    /// What the last answer says of the version that it is from.
+    pub(crate) number: u8,
 }
 
 /// How far a process' journal is.
@@ -105,7 +107,13 @@ impl Model {
     }
 
     /// A player was answered by a process whose journal stands at `position`.
-    pub(crate) fn answered(&mut self, user: u64, by: Process, seq: u32, count: u32, position: u64) {
+    pub(crate) fn answered(
+        &mut self,
+        user: u64,
+        by: Process,
+        (seq, count, number): (u32, u32, u8),
+        position: u64,
+    ) {
         let figure = self.figures.entry(user).or_default();
         let expected = figure.pending.pop_front();
         let least = if figure.lossy { figure.floor } else { figure.acked };
@@ -116,6 +124,7 @@ impl Model {
         (figure.acked, figure.unknown, figure.lossy) = (count, 0, false);
         figure.acked_by = by;
         figure.answers += 1;
+        figure.number = number;
         figure.written_at.push((by, position, count));
         if lossy && count <= acked {
             self.tell(format!("player {user} goes on from {before}, was told {acked}, {floor} are on disk"));

@@ -6,19 +6,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
+use hotseat::actor::artefacts::Artefacts;
+use hotseat::actor::deploy::{Deployer, DeployerParts, Terms};
 use hotseat::actor::metrics::ActorMetrics;
+use hotseat::actor::names::Names;
 use hotseat::actor::{Caps, Clock, Crew, CrewParts, Services, Shares, World, keep};
-use hotseat::cluster::LINK_VERSION;
 use hotseat::cluster::estate::{self, Estates};
 use hotseat::cluster::handover::{COMING, Courier, Receiver};
 use hotseat::cluster::metrics::ClusterMetrics;
-use hotseat::cluster::node::{self, NodeInfo};
-use hotseat::cluster::placement::{NODES, Owner, Placement};
+use hotseat::cluster::placement::{Owner, Placement};
 use hotseat::cluster::progress::Progress;
-use hotseat::cluster::rollout::Standing;
+use hotseat::cluster::rollout::{Rollout, RolloutParts, Shelf};
 use hotseat::cluster::steward::Steward;
-use hotseat::discovery::{Discovery, DiscoveryError, Hold, Written};
+use hotseat::discovery::Discovery;
 use hotseat::game::metrics::GameMetrics;
 use hotseat::game::registry::{Bounds, Parts, Registry};
 use hotseat::game::{Homes, Profiles};
@@ -26,21 +27,21 @@ use hotseat::journal::{self, Dormant, Journal, Past, Steps, Surroundings};
 use hotseat::link::{Link, link};
 use hotseat::peer::Dialer;
 use hotseat::plugin::GAME_WORLD;
+use hotseat::proto::cluster::rollout_server::RolloutServer;
 use hotseat::proto::cluster::rooms_server::RoomsServer;
 use hotseat::snowflake::Generator;
 use hotseat::telemetry::health::Part;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tonic::codegen::http::Request;
-use tower::{Service as _, ServiceExt};
+use tonic::server::NamedService as _;
+use tower::ServiceExt as _;
 
 use crate::client::Client;
 use crate::disk::Disks;
 use crate::etcd::Etcd;
 use crate::model::{Model, OnDisk};
-use crate::network::{Arrived, Network, Port, address};
+use crate::network::{Arrived, Network, Port};
 use crate::stage::Stage;
 use crate::{HOMES, Process, TTL};
 
@@ -54,13 +55,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long a host that ends gives away its rooms.
 const DRAINING: Duration = Duration::from_secs(4);
 
-/// How long a node's name is waited for, and between two looks at it (`app::Membership`).
-const NAME: Duration = Duration::from_secs(9);
-const LOOK: Duration = Duration::from_millis(500);
-const TELL: Duration = Duration::from_secs(2);
-
 /// 2026-01-01 UTC, ms: when simulations begin.
 const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// The plugin.
+const GAME: &str = "game-logic";
+
+/// How long a version is on probation, and can be taken back with what came since.
+const PROBATION: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_secs(60);
 
 const JOURNAL: journal::Bounds =
     journal::Bounds { segment_bytes: 16 << 10, buffer_bytes: 1 << 20, sync_every: Duration::from_millis(10) };
@@ -90,6 +93,8 @@ pub(crate) struct Up {
     pub(crate) link: Link,
     pub(crate) journal: Arc<Journal>,
     pub(crate) draining: watch::Sender<bool>,
+    pub(crate) deployer: Deployer,
+    pub(crate) rollout: Rollout,
     node: Arc<str>,
     placement: Placement,
     discovery: Discovery,
@@ -123,7 +128,7 @@ impl Given {
             pasts.remove(&room);
             journal.forget(&room.into());
         }
-        let registry = self.registry(&journal, now_ms)?;
+        let (registry, deployer) = self.registry(&journal, now_ms).await?;
         let homes_left: BTreeMap<String, Past> =
             pasts.extract_if(.., |name, _| Homes::is_home(name)).collect();
         registry.restore(pasts).await;
@@ -147,17 +152,27 @@ impl Given {
         let (inbox, arrived) = mpsc::unbounded_channel();
         lock(&self.network).listen(self.process, inbox);
         let port = Port { network: Arc::clone(&self.network), process: self.process };
-        tokio::spawn(serve(port.clone(), receiver, arrived));
+        let dialer = Dialer::through(Arc::new(port.clone()));
+        let node: Arc<str> = self.node.as_str().into();
+        let rollout = Rollout::new(RolloutParts {
+            node: Arc::clone(&node),
+            discovery: discovery.clone(),
+            placement: placement.clone(),
+            dialer: dialer.clone(),
+            deployer: deployer.clone(),
+            probation: PROBATION,
+        });
+        let shelf = Shelf::served([(GAME.to_owned(), deployer.clone())].into());
+        tokio::spawn(serve(port, (RoomsServer::new(receiver), shelf), arrived));
         tokio::spawn(self.clone().stand(
             discovery.clone(),
             dormant.clone(),
             draining.subscribe(),
+            rollout.standing(),
             stop.clone(),
         ));
         let (asking, asks) = link(64);
         tokio::spawn(Arc::clone(&registry).serve(asks));
-        let node: Arc<str> = self.node.as_str().into();
-        let standing = watch::Sender::new(Standing { behind: false, busy: false });
         let steward = Steward {
             node: self.node.clone(),
             owner,
@@ -176,24 +191,31 @@ impl Given {
             staying: HashMap::new(),
             progress: Progress::default(),
             heir_from: None,
-            courier: Courier {
-                node: Arc::clone(&node),
-                discovery: discovery.clone(),
-                dialer: Dialer::through(Arc::new(port)),
-            },
+            courier: Courier { node: Arc::clone(&node), discovery: discovery.clone(), dialer },
             metrics,
             draining: draining.subscribe(),
-            standing: standing.subscribe(),
+            standing: rollout.standing(),
         };
-        let ending = stop.clone();
-        tokio::spawn(async move {
-            steward.run(ending).await;
-            drop(standing);
-        });
-        Ok(Up { registry, link: asking, journal, draining, node, placement, discovery, steps, stop })
+        tokio::spawn(steward.run(stop.clone()));
+        tokio::spawn(rollout.clone().follow(discovery.clone(), stop.clone()));
+        let link = asking;
+        Ok(Up {
+            registry,
+            link,
+            journal,
+            draining,
+            deployer,
+            rollout,
+            node,
+            placement,
+            discovery,
+            steps,
+            stop,
+        })
     }
 
-    fn registry(&self, journal: &Arc<Journal>, now_ms: u64) -> Result<Arc<Registry>> {
+    /// As `app::Common::start` and what follows upon it.
+    async fn registry(&self, journal: &Arc<Journal>, now_ms: u64) -> Result<(Arc<Registry>, Deployer)> {
         let metrics = prometheus::Registry::new();
         let actors = ActorMetrics::register(&metrics)?;
         let services = Services::new(
@@ -213,9 +235,9 @@ impl Given {
             durability: None,
             meter: None,
         };
-        let (reports, _) = mpsc::channel(1);
+        let (reports, reported) = mpsc::channel(64);
         let crew = Crew::new(CrewParts {
-            plugin: "game-logic".into(),
+            plugin: GAME.into(),
             sample: "home/0".into(),
             wit_world: GAME_WORLD,
             world,
@@ -231,9 +253,18 @@ impl Given {
             },
             reports,
         });
-        crew.begin(Arc::clone(&self.stage.version));
+        let deployer = Deployer::start(DeployerParts {
+            engine: self.stage.engine.clone(),
+            crew: Arc::clone(&crew),
+            artefacts: Artefacts::open(&self.state_dir(), GAME)?,
+            first: Arc::clone(&self.stage.versions[0].bytes),
+            terms: Terms { probation: PROBATION, window: WINDOW },
+            names: Names::default(),
+        });
+        let deployer = deployer.await?;
+        tokio::spawn(deployer.clone().watch(reported));
         std::fs::create_dir_all(&self.private_dir)?;
-        Ok(Registry::new(Parts {
+        let registry = Registry::new(Parts {
             crew,
             bounds: Bounds {
                 max_rooms: 64,
@@ -246,7 +277,8 @@ impl Given {
             profiles: Profiles::open(&self.private_dir, journal.synced(), Part::default())?,
             services,
             homes: Arc::new(Homes::shared(HOMES)),
-        }))
+        });
+        Ok((registry, deployer))
     }
 
     /// The journal's writer.
@@ -273,71 +305,6 @@ impl Given {
             let open = homes.gate().is_open();
             let on_disk = OnDisk { written, synced: *synced.borrow() };
             lock(&self.model).on_disk(self.process, on_disk, |home| open && homes.owns(home));
-        }
-    }
-
-    fn info(&self, draining: bool, dormant: &Dormant) -> NodeInfo {
-        let homes = Homes::shared(HOMES);
-        let dormant = dormant.generations();
-        NodeInfo {
-            id: self.node.clone(),
-            process: self.process.to_string(),
-            roles: vec!["game".into()],
-            grpc: address(self.process),
-            admin: String::new(),
-            listen: None,
-            version: "0".into(),
-            link: LINK_VERSION,
-            started_ms: self.process,
-            draining,
-            behind: false,
-            dormant: node::bits(dormant.keys().filter_map(|room| homes.number(room))),
-            sessions: 0,
-            rooms: 0,
-            players: 0,
-            plugins: BTreeMap::new(),
-            home_rooms: HOMES,
-        }
-    }
-
-    /// As `app::Membership::take_name`.
-    async fn take_name(&self, discovery: &Discovery, dormant: &Dormant) -> Result<()> {
-        let key = format!("{NODES}{}", self.node);
-        let deadline = Instant::now() + NAME;
-        loop {
-            match discovery.create(&key, self.info(false, dormant).write(), Hold::Lease).await {
-                Ok(Written::Done(_)) => return Ok(()),
-                Ok(Written::Refused(Some(_))) if Instant::now() > deadline => bail!("its name is taken"),
-                Ok(Written::Refused(_))
-                | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
-                Err(error) => return Err(error).context("its name"),
-            }
-            sleep(LOOK).await;
-        }
-    }
-
-    /// As `app::Membership::stand`.
-    async fn stand(
-        self,
-        discovery: Discovery,
-        dormant: Dormant,
-        mut draining: watch::Receiver<bool>,
-        stop: CancellationToken,
-    ) {
-        let mut told = self.info(false, &dormant);
-        let place = discovery.register(&format!("{NODES}{}", self.node), told.write());
-        loop {
-            let now = self.info(*draining.borrow_and_update(), &dormant);
-            if now != told {
-                place.update(now.write());
-                told = now;
-            }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                Ok(()) = draining.changed() => {}
-                () = sleep(TELL) => {}
-            }
         }
     }
 }
@@ -377,16 +344,20 @@ impl Up {
 }
 
 /// Answers other hosts.
-async fn serve(port: Port, receiver: Receiver, mut arrived: mpsc::UnboundedReceiver<Arrived>) {
-    let service = RoomsServer::new(receiver);
+async fn serve(
+    port: Port,
+    (rooms, shelf): (RoomsServer<Receiver>, RolloutServer<Shelf>),
+    mut arrived: mpsc::UnboundedReceiver<Arrived>,
+) {
     while let Some(Arrived { from, request, answer }) = arrived.recv().await {
-        let (mut service, port) = (service.clone(), port.clone());
+        let (rooms, shelf, port) = (rooms.clone(), shelf.clone(), port.clone());
         tokio::spawn(async move {
-            let reply = match ServiceExt::<Request<Body>>::ready(&mut service).await {
-                Ok(service) => service.call(request).await.map_err(Into::into),
-                Err(never) => Err(never.into()),
+            let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+            let reply = match service {
+                RolloutServer::<Shelf>::NAME => shelf.oneshot(request).await,
+                _ => rooms.oneshot(request).await,
             };
-            port.reply(from, reply, answer);
+            port.reply(from, reply.map_err(Into::into), answer);
         });
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::HOSTS;
 use crate::rng::Rng;
+use crate::stage::VERSIONS;
 
 /// Before this nothing goes wrong, ms: the hosts come up, players come in.
 const CALM: u64 = 6_000;
@@ -99,6 +100,15 @@ pub(crate) enum Fault {
         for_ms: u64,
         kill: bool,
     },
+    /// An operator deploys a version to the cluster (`stage`), by way of the host.
+    Deploy {
+        host: usize,
+        version: usize,
+    },
+    /// An operator goes back to the version before.
+    Rollback {
+        host: usize,
+    },
     /// All hosts and etcd die; etcd is empty when it is back.
     KillSite {
         for_ms: [u64; HOSTS],
@@ -130,8 +140,14 @@ impl Plan {
         }
         // Most seeds dwell on one host: what a second death finds is what the first has left.
         let favourite = rng.index(HOSTS);
+        // In some, versions come one after the other, and something goes wrong in the middle of that.
+        let deploying = rng.chance(20);
         for _ in 0..count {
             let host = if rng.chance(60) { favourite } else { rng.index(HOSTS) };
+            if deploying {
+                faults.push((at, deployment(&mut rng)));
+                at += rng.range(20, 800);
+            }
             faults.push((at, fault(&mut rng, host)));
             at += rng.range(300, 9_000);
         }
@@ -141,8 +157,10 @@ impl Plan {
 
 fn fault(rng: &mut Rng, host: usize) -> Fault {
     let for_ms = if rng.chance(50) { rng.range(100, 3_000) } else { rng.range(3_000, 12_000) };
-    if rng.chance(25) {
-        return disk_fault(rng, host, for_ms);
+    match rng.range(0, 100) {
+        0..22 => return disk_fault(rng, host, for_ms),
+        22..34 => return deployment(rng),
+        _ => {}
     }
     let other = (host + 1 + rng.index(HOSTS - 1)) % HOSTS;
     match rng.range(0, 100) {
@@ -159,6 +177,15 @@ fn fault(rng: &mut Rng, host: usize) -> Fault {
         87..90 => Fault::EtcdEmpty,
         90..96 => Fault::Drain { host, for_ms, kill: rng.chance(50) },
         _ => Fault::KillSite { for_ms: together(rng) },
+    }
+}
+
+fn deployment(rng: &mut Rng) -> Fault {
+    let host = rng.index(HOSTS);
+    if rng.chance(25) {
+        Fault::Rollback { host }
+    } else {
+        Fault::Deploy { host, version: rng.index(VERSIONS) }
     }
 }
 

@@ -162,7 +162,9 @@ impl Session {
                     model.answered_late(self.user);
                     continue;
                 }
-                model.answered(self.user, self.at, u32::from_be_bytes(*seq), count, position);
+                let number = rest.get(4).copied().unwrap_or_default();
+                let told = (u32::from_be_bytes(*seq), count, number);
+                model.answered(self.user, self.at, told, position);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use hotseat_build::Digest;
 
 use crate::disk::Disks;
 use crate::etcd::Etcd;
@@ -12,11 +13,12 @@ use crate::host::Host;
 use crate::model::Model;
 use crate::network::Network;
 use crate::node::Given;
+use crate::operator::Operator;
 use crate::plan::{Fault, Plan};
 use crate::players::Players;
 use crate::rng::Rng;
 use crate::stage::Stage;
-use crate::{HOMES, HOSTS, Process};
+use crate::{HOSTS, Process};
 
 /// Steps of the time, ms: no message is faster, and what happens within one happens host by host.
 const STEP_MS: u64 = 20;
@@ -48,7 +50,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) struct World {
-    stage: Arc<Stage>,
+    pub(crate) stage: Arc<Stage>,
     dir: tempfile::TempDir,
     now_ms: u64,
     pub(crate) disks: Disks,
@@ -58,17 +60,20 @@ pub(crate) struct World {
     processes: [Vec<Process>; HOSTS],
     pub(crate) etcd: Arc<Mutex<Etcd>>,
     pub(crate) network: Arc<Mutex<Network>>,
-    model: Arc<Mutex<Model>>,
+    pub(crate) model: Arc<Mutex<Model>>,
+    pub(crate) operator: Arc<Mutex<Operator>>,
     pub(crate) hosts: BTreeMap<Process, Host>,
     pub(crate) slots: [Option<Process>; HOSTS],
     last: Process,
     deeds: BTreeMap<(u64, u64), Deed>,
     serial: u64,
-    players: Players,
+    pub(crate) players: Players,
     /// Rooms with two owners, as of the last step.
-    double: BTreeSet<u32>,
+    pub(crate) double: BTreeSet<u32>,
     /// Who acted last for each.
-    acting: BTreeMap<u32, Process>,
+    pub(crate) acting: BTreeMap<u32, Process>,
+    /// What each process runs.
+    pub(crate) runs: BTreeMap<Process, Digest>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,6 +96,7 @@ impl World {
             network: Arc::new(Mutex::new(Network::new(seed))),
             players: Players::new(Rng::new(seed, 0x97a1), Arc::clone(&model)),
             model,
+            operator: Arc::new(Mutex::new(Operator::new(Arc::clone(stage)))),
             hosts: BTreeMap::new(),
             slots: [None; HOSTS],
             last: 0,
@@ -98,6 +104,7 @@ impl World {
             serial: 0,
             double: BTreeSet::new(),
             acting: BTreeMap::new(),
+            runs: BTreeMap::new(),
         };
         for slot in 0..HOSTS {
             world.after(slot as u64 * 150, Deed::Start(slot));
@@ -114,7 +121,7 @@ impl World {
         self.deeds.insert((self.now_ms + ms, self.serial), deed);
     }
 
-    fn tell(&self, what: String) {
+    pub(crate) fn tell(&self, what: String) {
         lock(&self.model).tell(what);
     }
 
@@ -152,30 +159,14 @@ impl World {
         let until = self.now_ms + SETTLE_MS;
         while self.now_ms < until && lock(&self.model).violation.is_none() {
             self.step()?;
-            if self.players.unanswered_since(&answered).is_empty()
-                && self.unowned().is_empty()
-                && self.down().is_empty()
-            {
+            if self.not_well(&answered).is_none() {
                 return Ok(());
             }
         }
-        let (silent, unowned) = (self.players.unanswered_since(&answered), self.unowned());
-        let down = self.down();
-        lock(&self.model).wrong(format!(
-            "players {silent:?} are not answered, rooms {unowned:?} not owned, hosts {down:?} do not start"
-        ));
+        if let Some(what) = self.not_well(&answered) {
+            lock(&self.model).wrong(what);
+        }
         Ok(())
-    }
-
-    /// Hosts that are not there.
-    fn down(&self) -> Vec<usize> {
-        (0..HOSTS).filter(|slot| self.host(*slot).and_then(Host::up).is_none()).collect()
-    }
-
-    /// Home rooms that no host, or more than one, acts for.
-    fn unowned(&self) -> Vec<u32> {
-        let acting: Vec<u32> = self.hosts.values().flat_map(Host::acts_for).collect();
-        (0..HOMES).filter(|home| acting.iter().filter(|it| *it == home).count() != 1).collect()
     }
 
     fn step(&mut self) -> Result<()> {
@@ -199,34 +190,9 @@ impl World {
             let why = if end.lost { format!("{}, its disk did not take all", end.why) } else { end.why };
             self.bury(process, &why, end.lost);
         }
+        self.note_versions();
         self.check();
         Ok(())
-    }
-
-    /// At no time do two hosts act for a room.
-    fn check(&mut self) {
-        let mut owners: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
-        for (process, host) in self.hosts.iter().filter(|(_, host)| !host.frozen) {
-            for home in host.acts_for() {
-                owners.entry(home).or_default().push(*process);
-            }
-        }
-        for (home, processes) in &owners {
-            let [process] = processes[..] else { continue };
-            let before = self.acting.insert(*home, process).filter(|before| *before != process);
-            let gave = |host: &&Host| !host.frozen && host.is_sure();
-            if let Some(before) = before.filter(|before| self.hosts.get(before).filter(gave).is_some()) {
-                lock(&self.model).handed_over(*home, before);
-            }
-        }
-        // In one step a room may have gone from one to the other: hosts live it one after the other.
-        let double: BTreeMap<u32, Vec<Process>> =
-            owners.into_iter().filter(|(_, processes)| processes.len() > 1).collect();
-        if let Some((home, processes)) = double.iter().find(|(home, _)| self.double.contains(home)) {
-            lock(&self.model)
-                .wrong(format!("room {home} has several owners at a time: processes {processes:?}"));
-        }
-        self.double = double.into_keys().collect();
     }
 
     pub(crate) fn host(&self, slot: usize) -> Option<&Host> {
@@ -293,6 +259,7 @@ impl World {
         self.players.lost(process, self.now_ms);
         drop(host);
         lock(&self.model).dead(process);
+        lock(&self.operator).lost(process);
         lock(&self.etcd).forget(process);
         lock(&self.network).forget(process);
         for slot in self.slots.iter_mut().filter(|slot| **slot == Some(process)) {
@@ -357,7 +324,7 @@ impl World {
                 lock(&self.etcd).stopped = false;
                 self.tell("etcd answers again".into());
             }
-            Deed::EtcdEmpty => lock(&self.etcd).wipe(),
+            Deed::EtcdEmpty => self.wipe_etcd(),
         }
         Ok(())
     }

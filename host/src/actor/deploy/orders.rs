@@ -102,6 +102,7 @@ pub(super) async fn ask_all(
     let all = stream::iter(asked).buffer_unordered(cores.saturating_sub(1).max(1)).collect::<Vec<_>>();
     let mut stalled = Duration::ZERO;
     let answers = tokio::select! {
+        biased;
         answers = all => answers,
         () = look(journal, &mut stalled) => Vec::new(),
     };

@@ -1,9 +1,10 @@
 //! Follower: brings this node to what the record says, one plugin each, and says how far it is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -76,6 +77,7 @@ impl Follower {
         loop {
             let again = if self.table.is_fresh() { self.act().await } else { LOOK };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.table.changed() => {}
                 Ok(()) = self.reverted.changed() => self.fault = self.reverted.borrow_and_update().clone(),
@@ -305,6 +307,7 @@ impl Follower {
         let mut preparing = std::pin::pin!(inner.deployer.prepare(bytes));
         loop {
             tokio::select! {
+                biased;
                 prepared = &mut preparing => return prepared.map_err(|error| error.to_string()),
                 () = tokio::time::sleep(STEP) => {
                     // What waits for this node is not kept waiting by a compilation, which ends here.
@@ -330,6 +333,7 @@ impl Follower {
             let from = &release.from;
             while !table.nodes().contains_key(from) || placement.node(from).is_none() {
                 tokio::select! {
+                    biased;
                     () = table.changed() => {}
                     () = placement.changed() => {}
                 }

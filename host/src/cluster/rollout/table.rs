@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::RolloutError;
@@ -85,6 +86,7 @@ impl Table {
     pub(super) async fn changed(&mut self) {
         let (records, nodes) = (&mut self.records, &mut self.nodes);
         tokio::select! {
+            biased;
             Ok(()) = records.changed() => {}
             Ok(()) = nodes.changed() => {}
             else => std::future::pending().await,

@@ -13,7 +13,8 @@
 //!
 //! "Counts" is per user and room: of every message handled to its end. When somebody leaves who has a profile, that
 //! counts too, and is saved. The cargo feature `v2` builds the second
-//! version: a new schema, and [`COUNTED`] ends with the version.
+//! version: a new schema, and [`COUNTED`] ends with the version. The feature `trapping` builds the first version with a fault:
+//! it traps in every tick of one second of sixteen, and [`COUNTED`] ends with 3.
 
 use std::collections::BTreeMap;
 
@@ -83,14 +84,16 @@ impl Game for First {
     }
 
     fn message(&mut self, room: &Room<Self>, user: UserId, op: u16, payload: &[u8]) -> Result<(), Refusal> {
-        self.handle(room, user, op, payload, 1)
+        self.handle(room, user, op, payload, if cfg!(feature = "trapping") { 3 } else { 1 })
     }
 
     fn leave(&mut self, room: &Room<Self>, user: UserId, _reason: LeaveReason) {
         self.part(room, user);
     }
 
-    fn tick(&mut self, _room: &Room<Self>, _dt_ms: u32) {
+    fn tick(&mut self, room: &Room<Self>, _dt_ms: u32) {
+        let fails = cfg!(feature = "trapping") && room.now_ms() / 1000 % 16 == 7;
+        assert!(!fails, "this version traps now and then");
         self.ticks += 1;
     }
 }

@@ -1,0 +1,79 @@
+//! Checks: what has to be so at every step of a simulated cluster, and once all faults are over.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::host::Host;
+use crate::world::World;
+use crate::{HOMES, HOSTS, Process};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// Tells of versions that have come to run.
+    pub(crate) fn note_versions(&mut self) {
+        let live = |host: &Host| host.up()?.deployer.live();
+        let running = self.hosts.iter().filter_map(|(process, host)| Some((*process, live(host)?)));
+        for (process, version) in running.collect::<Vec<_>>() {
+            let before = self.runs.insert(process, version.digest());
+            let first = before.is_none() && version.digest() == self.stage.versions[0].digest;
+            if !first && before != Some(version.digest()) {
+                self.tell(format!("process {process} runs {}", version.label()));
+            }
+        }
+    }
+
+    /// At no time do two hosts act for a room.
+    pub(crate) fn check(&mut self) {
+        let mut owners: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
+        for (process, host) in self.hosts.iter().filter(|(_, host)| !host.frozen) {
+            for home in host.acts_for() {
+                owners.entry(home).or_default().push(*process);
+            }
+        }
+        for (home, processes) in &owners {
+            let [process] = processes[..] else { continue };
+            let before = self.acting.insert(*home, process).filter(|before| *before != process);
+            let gave = |host: &&Host| !host.frozen && host.is_sure();
+            if let Some(before) = before.filter(|before| self.hosts.get(before).filter(gave).is_some()) {
+                lock(&self.model).handed_over(*home, before);
+            }
+        }
+        // In one step a room may have gone from one to the other: hosts live it one after the other.
+        let double: BTreeMap<u32, Vec<Process>> =
+            owners.into_iter().filter(|(_, processes)| processes.len() > 1).collect();
+        if let Some((home, processes)) = double.iter().find(|(home, _)| self.double.contains(home)) {
+            lock(&self.model)
+                .wrong(format!("room {home} has several owners at a time: processes {processes:?}"));
+        }
+        self.double = double.into_keys().collect();
+    }
+
+    /// What is not as it is to be once all faults are over. `answered`: how often players had been answered by then.
+    pub(crate) fn not_well(&self, answered: &BTreeMap<u64, u64>) -> Option<String> {
+        let (silent, unowned) = (self.players.unanswered_since(answered), self.unowned());
+        let down = self.down();
+        if !(silent.is_empty() && unowned.is_empty() && down.is_empty()) {
+            return Some(format!(
+                "players {silent:?} are not answered, rooms {unowned:?} not owned, hosts {down:?} do not start"
+            ));
+        }
+        let running = (0..HOSTS).filter_map(|slot| self.host(slot)?.up()?.deployer.live());
+        let running: Vec<_> = running.map(|version| version.digest()).collect();
+        let numbers = lock(&self.model).figures.values().map(|figure| figure.number).collect();
+        lock(&self.operator).wrong(&running, &numbers)
+    }
+
+    /// Hosts that are not there.
+    fn down(&self) -> Vec<usize> {
+        (0..HOSTS).filter(|slot| self.host(*slot).and_then(Host::up).is_none()).collect()
+    }
+
+    /// Home rooms that no host, or more than one, acts for.
+    fn unowned(&self) -> Vec<u32> {
+        let acting: Vec<u32> = self.hosts.values().flat_map(Host::acts_for).collect();
+        (0..HOMES).filter(|home| acting.iter().filter(|it| *it == home).count() != 1).collect()
+    }
+}
