@@ -245,6 +245,10 @@ impl Actor {
                 let _ = answer.send(result);
                 lost
             }
+            Order::Keeps(version, answer) => {
+                let _ = answer.send(Ok(self.sandbox.keeps(version)));
+                Ok(())
+            }
             Order::Checkpoint => self.checkpoint_if_new(),
             Order::Rewrite => {
                 let rewritten = blocking::in_place(|| self.sandbox.rewrite());

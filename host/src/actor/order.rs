@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotseat_build::Digest;
 use tokio::sync::oneshot;
 
 use crate::journal::Past;
@@ -37,6 +38,8 @@ pub(crate) enum Order {
     Swap(Arc<Version>, oneshot::Sender<Result<HandOver, String>>),
     /// Go back to an earlier version.
     Revert(Arc<Version>, oneshot::Sender<Result<HandOver, String>>),
+    /// Say whether it can go back to that version with all that it was told since, or runs it.
+    Keeps(Digest, oneshot::Sender<Result<bool, String>>),
     /// Make the present state the base if there is anything new.
     Checkpoint,
     /// Write the base to the journal anew, so that older segments can go.

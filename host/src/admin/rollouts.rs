@@ -46,6 +46,8 @@ fn refusal(error: &RolloutError) -> Status {
         | RolloutError::Behind(_)
         | RolloutError::NoPrevious
         | RolloutError::Overtaken(_)
+        | RolloutError::Apart { .. }
+        | RolloutError::Lost
         | RolloutError::Record { .. } => Status::failed_precondition(text),
         RolloutError::Discovery(_) | RolloutError::Shutdown => Status::unavailable(text),
     }

@@ -58,6 +58,17 @@ pub enum RolloutError {
     /// Somebody else has changed the record.
     #[error("another deployment was faster; what the cluster runs now is {0}")]
     Overtaken(String),
+    /// It is live, not all nodes could cut over, and the others cannot go back.
+    #[error("the cluster runs {label} now, and not all of its nodes do: {why}")]
+    Apart {
+        /// What.
+        label: String,
+        /// Which do not.
+        why: String,
+    },
+    /// It was live, and etcd has lost what it knew of it.
+    #[error("etcd has lost the record of it: see with `hotseat cluster status` what the nodes run")]
+    Lost,
     /// Etcd.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),

@@ -121,7 +121,7 @@ async fn wait(ears: &mut Ears, why: &str, rewrite: impl Fn()) -> Option<Arc<Vers
                     return Some(version);
                 }
                 // Nothing to rehearse on: the asker is told by the answer's end being dropped.
-                Order::Snapshot(_) | Order::Weigh(_) => {}
+                Order::Snapshot(_) | Order::Weigh(_) | Order::Keeps(..) => {}
                 // It stands aside already.
                 Order::SetAside(answer) => drop(answer.send(Ok(()))),
                 Order::Rewrite => rewrite(),

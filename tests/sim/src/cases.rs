@@ -102,6 +102,33 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             ]),
         ),
         (
+            "deployed, and etcd is empty at once",
+            plan(&[(8_000, Deploy { host: 0, version: 2 }), (8_600, EtcdEmpty)]),
+        ),
+        (
+            "gone back on probation, one host started since",
+            plan(&[
+                (8_000, Deploy { host: 0, version: 2 }),
+                (12_000, Kill { host: 1, for_ms: 400 }),
+                (20_000, Rollback { host: 0 }),
+            ]),
+        ),
+        (
+            "gone back on probation, and another host is killed",
+            plan(&[
+                (8_000, Deploy { host: 0, version: 2 }),
+                (12_000, Rollback { host: 0 }),
+                (12_120, Kill { host: 2, for_ms: 2_900 }),
+            ]),
+        ),
+        (
+            "disk full, and no way to etcd",
+            plan(&[
+                (8_000, DiskFull { host: 0, spare: 100, for_ms: 6_000 }),
+                (9_000, CutEtcd { host: 0, for_ms: LONG }),
+            ]),
+        ),
+        (
             "a version that traps, and a host killed",
             plan(&[(8_000, Deploy { host: 0, version: 3 }), (14_000, Kill { host: 1, for_ms: 400 })]),
         ),

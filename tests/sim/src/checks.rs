@@ -28,6 +28,11 @@ impl World {
     /// At no time do two hosts act for a room.
     pub(crate) fn check(&mut self) {
         let mut owners: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
+        // What a host that may act no more cannot write, others do not find.
+        let behind = |host: &&Host| !host.is_sure() && host.up().is_some_and(|up| !up.is_written());
+        for host in self.hosts.values().filter(|host| !host.frozen).filter(behind) {
+            lock(&self.model).may_lose(&host.holds());
+        }
         for (process, host) in self.hosts.iter().filter(|(_, host)| !host.frozen) {
             for home in host.acts_for() {
                 owners.entry(home).or_default().push(*process);

@@ -2,11 +2,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hotseat::cluster::rollout::record::Record;
+
 use crate::HOSTS;
 use crate::host::Host;
 use crate::operator::Operator;
 use crate::plan::Fault;
 use crate::world::{Deed, World};
+
+/// What clusters are to run stands there, by plugin.
+const RECORDS: &str = "plugins/";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,8 +100,18 @@ impl World {
     }
 
     pub(crate) fn wipe_etcd(&mut self) {
+        let seen = {
+            let etcd = lock(&self.etcd);
+            let record =
+                etcd.values(RECORDS).find_map(|(_, value)| serde_json::from_slice::<Record>(value).ok());
+            let has_seen = |host: &Host| {
+                let up = host.up().filter(|_| !host.frozen && !host.stopping);
+                up.is_some_and(|up| up.rollout.progress().record == record)
+            };
+            self.hosts.values().any(has_seen)
+        };
         lock(&self.etcd).wipe();
-        lock(&self.operator).wiped();
+        lock(&self.operator).wiped(seen);
     }
 
     fn ask_operator(&mut self, slot: usize, version: Option<usize>) {

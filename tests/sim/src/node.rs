@@ -310,6 +310,11 @@ impl Given {
 }
 
 impl Up {
+    /// Whether all that its rooms had to write is written.
+    pub(crate) fn is_written(&self) -> bool {
+        lock(&self.steps).as_ref().is_none_or(|steps| steps.written() >= self.journal.position())
+    }
+
     /// As `app::Node::stop`; whether all that its rooms had to write is on disk.
     pub(crate) async fn stop(self) -> bool {
         self.draining.send_replace(true);

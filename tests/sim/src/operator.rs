@@ -126,9 +126,11 @@ impl Operator {
         }
     }
 
-    /// Etcd has lost its data, and what the cluster is to run with it.
-    pub(crate) fn wiped(&mut self) {
-        (self.may_run, self.may_differ) = (None, true);
+    /// Etcd has lost its data, and, unless a host has seen it, what the cluster is to run with it.
+    pub(crate) fn wiped(&mut self, seen: bool) {
+        if !seen {
+            (self.may_run, self.may_differ) = (None, true);
+        }
         if let Some(asked) = &mut self.asked {
             asked.wiped = true;
         }
@@ -171,6 +173,8 @@ impl Answer {
             | RolloutError::Behind(_)
             | RolloutError::NoPrevious => Self::Unchanged,
             RolloutError::Overtaken(_)
+            | RolloutError::Apart { .. }
+            | RolloutError::Lost
             | RolloutError::Discovery(_)
             | RolloutError::Record { .. }
             | RolloutError::Shutdown => Self::Unknown,

@@ -6,7 +6,9 @@ use std::time::Instant;
 use hotseat_build::Digest;
 use tokio::sync::watch;
 
+use super::orders::ask;
 use super::{DeployError, DeployReport, Deployer, Inner, Step, WayBack};
+use crate::actor::Order;
 use crate::actor::artefacts::{ArtefactError, EventKind};
 use crate::actor::crew::{Live, Member};
 use crate::actor::names::Claim;
@@ -70,6 +72,18 @@ impl Deployer {
     pub fn keeps(&self, digest: Digest) -> bool {
         let earlier = self.inner.crew.live().and_then(|live| live.earlier);
         earlier.is_some_and(|earlier| earlier.digest() == digest)
+    }
+
+    /// The first actor that cannot be given back to that version with all that it was told since: it came from another
+    /// node or an earlier process.
+    pub async fn keeps_not(&self, version: Digest) -> Option<String> {
+        for member in self.inner.crew.members() {
+            // One that has ended goes nowhere.
+            if let Some(Ok(false) | Err(_)) = ask(&member, |answer| Order::Keeps(version, answer)).await {
+                return Some(member.name.to_string());
+            }
+        }
+        None
     }
 
     /// An artefact that is kept here. Blocks on the disk in a thread of its own. Cancel safe.

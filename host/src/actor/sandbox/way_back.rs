@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hotseat_build::Digest;
 use tracing::warn;
 
 use super::base::{Base, Begin};
@@ -49,6 +50,12 @@ impl Sandbox {
         if newborn && self.back.is_none() && self.version().digest() != version.digest() {
             self.begin_way_back(Arc::clone(version), false);
         }
+    }
+
+    /// Whether the room can be given back to that version with all that it was told since, or runs it.
+    pub(crate) fn keeps(&self, version: Digest) -> bool {
+        let kept = self.back.as_ref().is_some_and(|back| back.version.digest() == version);
+        kept || self.version().digest() == version
     }
 
     /// Whether the present version is on probation here.

@@ -230,22 +230,28 @@ impl Inner {
                 }
                 // Nodes that are gone drop out: they will run what the record says when they are back.
                 let statuses = table.nodes();
-                let waiting: Vec<_> = nodes
-                    .iter()
-                    .filter(|node| {
-                        let status = statuses.get(*node);
-                        status.is_some_and(|it| it.rollout != rollout || it.step != NodeStep::Live)
-                    })
-                    .cloned()
-                    .collect();
+                let waits = |node: &&String| match statuses.get(*node) {
+                    Some(status) => status.rollout != rollout || status.step != NodeStep::Live,
+                    // What this one answers is what it knows of itself.
+                    None => **node == *self.node,
+                };
+                let waiting: Vec<_> = nodes.iter().filter(waits).cloned().collect();
                 if waiting.is_empty() {
                     return Ok(statuses.values().filter(|status| status.rollout == rollout).count());
                 }
                 if Instant::now() >= deadline {
                     let why = format!("not live within {LIVE:?}: {}", waiting.join(", "));
-                    self.table.change(|record| record?.taken_back(rollout, &why, false, now_ms())).await?;
-                    return Err(RolloutError::TakenBack(why));
+                    let back = |record: Option<&Record>| record?.taken_back(rollout, &why, false, now_ms());
+                    return Err(match self.table.change(back).await? {
+                        true => RolloutError::TakenBack(why),
+                        false => RolloutError::Apart {
+                            label: record.live.map(|it| it.label).unwrap_or_default(),
+                            why,
+                        },
+                    });
                 }
+            } else if Instant::now() >= deadline {
+                return Err(RolloutError::Lost);
             }
             wait(&mut table).await;
         }

@@ -12,7 +12,10 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tracing::{debug, warn};
 
+use super::Inner;
+use super::follower::LOOK;
 use super::record::Release;
+use super::table::Table;
 use crate::actor::deploy::Deployer;
 use crate::cluster::node::NodeInfo;
 use crate::peer::Dialer;
@@ -109,6 +112,28 @@ pub(super) async fn fetch(
     }
     let what = format!("no node gives the artefact {}", release.digest.short());
     Err(if said.is_empty() { what } else { format!("{what} ({})", said.join("; ")) })
+}
+
+/// The other nodes that run the plugin, those that are the most likely to have an artefact first.
+pub(super) async fn holders(inner: &Inner, mut table: Table, release: &Release) -> Vec<NodeInfo> {
+    let mut placement = inner.placement.clone();
+    // Who proposes may have come a moment ago: the record can be seen before the node is.
+    let known = async {
+        let from = &release.from;
+        while !table.nodes().contains_key(from) || placement.node(from).is_none() {
+            tokio::select! {
+                biased;
+                () = table.changed() => {}
+                () = placement.changed() => {}
+            }
+        }
+    };
+    // A node that is gone for good is not waited for any longer; others may have what it had.
+    let _ = tokio::time::timeout(LOOK, known).await;
+    let mut nodes: Vec<_> = table.nodes().into_iter().collect();
+    nodes.sort_by_key(|(node, status)| (*node != release.from, status.digest != release.digest));
+    let others = nodes.into_iter().filter(|(node, _)| *node != *inner.node);
+    others.filter_map(|(node, _)| inner.placement.node(&node)).collect()
 }
 
 async fn fetch_from(

@@ -8,19 +8,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::fetch::fetch;
+use super::fetch::{fetch, holders};
 use super::ready::Ready;
 use super::record::{Next, NodeStep, Record, Release, Status, shortened};
 use super::table::Table;
 use super::{Inner, Standing};
 use crate::actor::artefacts::EventKind;
 use crate::actor::deploy::{DeployError, DeployReport, Prepared, Reverted, Step};
-use crate::cluster::node::NodeInfo;
 use crate::discovery::{Discovery, Registration};
 use crate::snowflake::now_ms;
 
 /// Between two looks while something is under way.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 /// Between two looks otherwise.
 const IDLE: Duration = Duration::from_secs(30);
@@ -41,6 +40,8 @@ pub(super) struct Follower {
     table: Table,
     place: Registration,
     status: Status,
+    /// The record as this node saw it last.
+    seen: Option<Record>,
     /// What it can cut over to, and in which rollout.
     ready: Option<(u64, Ready)>,
     reverted: watch::Receiver<Option<Reverted>>,
@@ -69,8 +70,8 @@ impl Follower {
         };
         let place = discovery.register(&table.node_key(&inner.node), written(&status));
         let reverted = inner.deployer.reverted();
-        let (ready, fault, retry, probation, missed) = (None, None, None, None, None);
-        Self { inner, table, place, status, ready, reverted, fault, retry, probation, missed }
+        let (seen, ready, fault, retry, probation, missed) = (None, None, None, None, None, None);
+        Self { inner, table, place, status, seen, ready, reverted, fault, retry, probation, missed }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -95,7 +96,13 @@ impl Follower {
         if self.reverted.has_changed().unwrap_or(false) {
             self.fault = self.reverted.borrow_and_update().clone();
         }
-        let Some(record) = self.table.record() else {
+        let record = self.table.record();
+        if let Some(seen) = self.seen.take_if(|seen| seen.is_later_than(record.as_ref())) {
+            self.write_again(seen).await;
+            return LOOK;
+        }
+        self.seen.clone_from(&record);
+        let Some(record) = record else {
             self.stand(false, false);
             self.say(0, NodeStep::Idle, "");
             return IDLE;
@@ -121,6 +128,23 @@ impl Follower {
             _ => {}
         }
         if record.next.is_some() { LOOK } else { again }
+    }
+
+    /// Etcd has lost the record, or has an older one, as after a restore.
+    async fn write_again(&mut self, seen: Record) {
+        let plugin = self.inner.deployer.name();
+        match self.table.change(|record| seen.is_later_than(record).then(|| seen.clone())).await {
+            Ok(true) => warn!(
+                plugin,
+                rollout = seen.rollout,
+                "etcd had lost the plugin's record, it is written again"
+            ),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(plugin, %error, "the plugin's record, which etcd had lost, is not written again yet");
+                self.seen = Some(seen);
+            }
+        }
     }
 
     fn runs(&self, release: &Release) -> bool {
@@ -265,15 +289,20 @@ impl Follower {
         let fallback = self.inner.deployer.fallback();
         let undo = next.kind == EventKind::RolledBack
             && record.probation_ms > 0
-            && fallback.is_some_and(|fallback| fallback.digest() == next.release.digest);
+            && fallback.is_some_and(|fallback| fallback.digest() == next.release.digest)
+            && self.inner.deployer.keeps_not(next.release.digest).await.is_none();
         let ready = if self.runs(&next.release) {
             Ok(Ready::Same)
         } else if undo {
             Ok(Ready::Back)
         } else {
             let prepared = self.prepare(next.rollout, &next.release).await;
-            let back = next.kind == EventKind::RolledBack;
-            Ready::of(prepared, back && self.inner.deployer.keeps(next.release.digest))
+            match next.kind {
+                EventKind::RolledBack => {
+                    Ready::back(prepared, &self.inner.deployer, next.release.digest).await
+                }
+                _ => prepared.map(Ready::Next),
+            }
         };
         match ready {
             Ok(ready) => {
@@ -299,7 +328,7 @@ impl Follower {
             Some(bytes) => bytes,
             None => {
                 self.say(rollout, NodeStep::Fetching, "");
-                let holders = self.holders(release).await;
+                let holders = holders(&inner, self.table.clone(), release).await;
                 fetch(&inner.dialer, &holders, inner.deployer.name(), release).await?
             }
         };
@@ -323,28 +352,6 @@ impl Follower {
                 }
             }
         }
-    }
-
-    /// The other nodes that run the plugin, those that are the most likely to have an artefact first.
-    async fn holders(&self, release: &Release) -> Vec<NodeInfo> {
-        let (mut table, mut placement) = (self.table.clone(), self.inner.placement.clone());
-        // Who proposes may have come a moment ago: the record can be seen before the node is.
-        let known = async {
-            let from = &release.from;
-            while !table.nodes().contains_key(from) || placement.node(from).is_none() {
-                tokio::select! {
-                    biased;
-                    () = table.changed() => {}
-                    () = placement.changed() => {}
-                }
-            }
-        };
-        // A node that is gone for good is not waited for any longer; others may have what it had.
-        let _ = tokio::time::timeout(LOOK, known).await;
-        let mut nodes: Vec<_> = self.table.nodes().into_iter().collect();
-        nodes.sort_by_key(|(node, status)| (*node != release.from, status.digest != release.digest));
-        let others = nodes.into_iter().filter(|(node, _)| *node != *self.inner.node);
-        others.filter_map(|(node, _)| self.inner.placement.node(&node)).collect()
     }
 
     /// Whether nobody decides on a proposal any more.

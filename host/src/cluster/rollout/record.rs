@@ -45,6 +45,9 @@ pub struct Record {
     pub probation_ms: u64,
     /// What was live before, the latest first.
     pub previous: Vec<Release>,
+    /// What was live before an operator went back to `live`; it is none of `previous`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Release>,
     /// What nodes are to get ready.
     pub next: Option<Next>,
     /// The last version that did not go live or was taken back.
@@ -159,6 +162,7 @@ impl Record {
                 kind: EventKind::Started,
                 probation_ms: 0,
                 previous: Vec::new(),
+                left: None,
                 next: None,
                 failed: None,
             },
@@ -166,6 +170,11 @@ impl Record {
         record.generation += 1;
         record.next = Some(Next { rollout: record.generation, ..next });
         Some(record)
+    }
+
+    /// Whether it has come after `other`, or there is none: etcd has lost its data if that is what it has.
+    pub fn is_later_than(&self, other: Option<&Self>) -> bool {
+        other.is_none_or(|other| other.generation < self.generation)
     }
 
     /// Whether a rollout is neither proposed nor live any more.
@@ -188,6 +197,7 @@ impl Record {
     pub fn flipped(&self, rollout: u64, now_ms: u64) -> Option<Self> {
         let next = self.next.clone().filter(|next| next.rollout == rollout)?;
         let release = next.release;
+        let left = (next.kind == EventKind::RolledBack).then(|| next.over.clone());
         let mut previous = self.previous.clone();
         match previous.iter().position(|before| before.digest == release.digest) {
             // Going back leaves what came after: nobody wants a failed version back by "rollback".
@@ -206,6 +216,7 @@ impl Record {
             kind: next.kind,
             probation_ms: next.probation_ms,
             previous,
+            left,
             next: None,
             failed: self.failed.clone(),
         })
@@ -217,11 +228,14 @@ impl Record {
         on_probation.then(|| Self { generation: self.generation + 1, probation_ms: 0, ..self.clone() })
     }
 
-    /// The record gone back to the version before, because a node could not cut over or, `on_probation`, because the
+    /// The record gone back to what was live before, because a node could not cut over or, `on_probation`, because the
     /// version failed there. What is being rolled out is withdrawn with it. None if it is too late for that.
     pub fn taken_back(&self, rollout: u64, reason: &str, on_probation: bool, now_ms: u64) -> Option<Self> {
         let bad = self.live.as_ref()?;
-        let good = self.previous.first()?;
+        let (good, previous) = match &self.left {
+            Some(left) => (left, [std::slice::from_ref(bad), &self.previous].concat()),
+            None => (self.previous.first()?, self.previous[1..].to_vec()),
+        };
         let late = self.kind == EventKind::Reverted || (on_probation && self.probation_ms == 0);
         if self.rollout != rollout || late {
             return None;
@@ -234,7 +248,8 @@ impl Record {
             at_ms: now_ms,
             kind: EventKind::Reverted,
             probation_ms: 0,
-            previous: self.previous[1..].to_vec(),
+            previous,
+            left: None,
             next: None,
             failed: Some(failed(rollout, bad, reason, true)),
         })
@@ -320,6 +335,19 @@ mod tests {
         assert_eq!(Record::proposed(Some(&again), next("1", "5", EventKind::Deployed)).unwrap().rollout, 7);
         let text = serde_json::to_vec(&again).unwrap();
         assert_eq!(serde_json::from_slice::<Record>(&text).unwrap(), again);
+    }
+
+    #[test]
+    fn going_back_is_undone_if_a_node_cannot() {
+        let two = rolled_out(None, "2", EventKind::Deployed);
+        let back = rolled_out(Some(&two), "1", EventKind::RolledBack);
+        assert_eq!(live(&back), ("1", vec![]));
+        let undone = back.taken_back(back.rollout, "no", false, 0).unwrap();
+        assert_eq!(live(&undone), ("2", vec!["1"]));
+        assert_eq!((undone.kind, undone.left.as_ref()), (EventKind::Reverted, None));
+        assert_eq!(undone.taken_back(undone.rollout, "no", false, 0), None);
+        assert!(undone.is_later_than(Some(&back)) && !back.is_later_than(Some(&undone)));
+        assert!(back.is_later_than(None));
     }
 
     #[test]
