@@ -5,6 +5,7 @@
 //! one, where a [`terminal`] does what sessions do here. [`stream`] does so for the agents of the original. [`players`] brings to
 //! players what others than their rooms have for them.
 
+pub mod continuity;
 pub mod estate;
 pub mod handover;
 pub mod metrics;

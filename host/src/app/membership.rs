@@ -20,6 +20,7 @@ pub(super) use self::home_rooms::HomeRoomsError;
 pub(super) use self::telling::{Telling, info};
 use super::{StartError, settings};
 use crate::admin::Place;
+use crate::cluster::continuity::Continuity;
 use crate::cluster::estate::Estates;
 use crate::cluster::handover::{COMING, Courier, Receiver};
 use crate::cluster::metrics::ClusterMetrics;
@@ -332,6 +333,7 @@ impl Membership {
             staying: HashMap::new(),
             progress: self.progress.clone(),
             heir_from: None,
+            continuity: Continuity::open(&self.state_dir(config), self.owner.process.clone()),
             courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),

@@ -19,6 +19,9 @@ use crate::game::{Homes, Profiles};
 use crate::journal::disk::{Disk, RealDisk, Stamp};
 use crate::journal::{self, Found, LookError, Past};
 
+/// How often a journal is read whose files change meanwhile.
+const READS: u32 = 5;
+
 /// Marks of rooms that others have taken up, in a node's directory.
 const TAKEN: &str = "taken";
 
@@ -64,19 +67,37 @@ impl Estates {
         Self { disk, dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new() }
     }
 
-    /// What hosts that are not among `live` have left of these home rooms, where it is later than the generation that is
+    /// All hosts that have a directory, but this one. Blocks.
+    pub fn others(&self) -> Vec<String> {
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                warn!(dir = %self.dir.display(), %error, "shared_dir cannot be read");
+                return Vec::new();
+            }
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| *name != self.own).collect()
+    }
+
+    /// Whether no other host has a state of a home room. Blocks: reads their journals.
+    pub fn are_empty(&mut self) -> bool {
+        self.others().iter().all(|node| !self.read_anew(node).pasts.keys().any(|room| Homes::is_home(room)))
+    }
+
+    /// What the hosts `nodes` have left of these home rooms, where it is later than the generation that is
     /// given with each; none: the host itself has nothing. Blocks: reads their journals.
     pub fn find(
         &mut self,
-        live: &BTreeSet<String>,
+        nodes: &BTreeSet<String>,
         homes: &Homes,
         rooms: &BTreeMap<u32, Option<u64>>,
     ) -> Estate {
-        self.read.retain(|node, _| !live.contains(node));
+        self.read.retain(|node, _| nodes.contains(node));
         let mut found = Estate { marks: self.own_marks(), ..Estate::default() };
-        for node in self.dead(live) {
-            let dir = self.dir.join(&node);
-            let left = &self.read_anew(&node).pasts;
+        for node in nodes {
+            let dir = self.dir.join(node);
+            let left = &self.read_anew(node).pasts;
             let marks = marked(&dir);
             let mut count = 0;
             for (home, own) in rooms {
@@ -89,7 +110,10 @@ impl Estates {
                 }
             }
             if count > 0 {
-                info!(host = node, rooms = count, "home rooms of a host that is gone go on here");
+                info!(host = node, rooms = count, "home rooms of another host go on here");
+            }
+            if *node == self.own {
+                continue;
             }
             let of = |user| rooms.contains_key(&homes.of(user));
             match Profiles::left_in(&dir, of) {
@@ -100,7 +124,7 @@ impl Estates {
                         bytes,
                     }))
                 }
-                Err(error) => warn!(host = node, %error, "profiles of a host that is gone cannot be read"),
+                Err(error) => warn!(host = node, %error, "profiles of another host cannot be read"),
             }
         }
         found
@@ -136,19 +160,6 @@ impl Estates {
         }
         read
     }
-
-    /// Hosts that have a directory and are not there.
-    fn dead(&self, live: &BTreeSet<String>) -> Vec<String> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) => {
-                warn!(dir = %self.dir.display(), %error, "shared_dir cannot be read");
-                return Vec::new();
-            }
-        };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| *name != self.own && !live.contains(name)).collect()
-    }
 }
 
 /// Rooms among those of a directory's journal that have gone on at other hosts since they were written.
@@ -171,12 +182,23 @@ fn files(disk: &dyn Disk, journal: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// What a host's journal holds.
+/// What a host's journal holds. A host that runs may remove a file while its journal is read.
 fn pasts(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, Past> {
-    match journal::look_at(disk, journal) {
+    let is_gone = |found: &Result<Found, LookError>| match found {
+        Err(LookError::Io { source, .. }) => source.kind() == ErrorKind::NotFound,
+        _ => false,
+    };
+    let mut found = journal::look_at(disk, journal);
+    for _ in 1..READS {
+        if !is_gone(&found) || files(disk, journal).is_err() {
+            break;
+        }
+        found = journal::look_at(disk, journal);
+    }
+    match found {
         Ok(Found::Rooms { pasts, torn, .. }) => {
             if let Some((path, offset)) = torn {
-                warn!(file = %path.display(), offset, "journal of a dead host ends within a record; what stands before it counts");
+                warn!(file = %path.display(), offset, "journal of another host ends within a record; what stands before it counts");
             }
             pasts
         }
@@ -184,7 +206,7 @@ fn pasts(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, Past> {
         Ok(Found::Letter(_)) | Err(LookError::Empty(_)) => BTreeMap::new(),
         Err(LookError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => {
-            warn!(dir = %journal.display(), %error, "journal of a dead host cannot be read");
+            warn!(dir = %journal.display(), %error, "journal of another host cannot be read");
             BTreeMap::new()
         }
     }

@@ -1,6 +1,6 @@
 //! Node: who a node is, as it tells the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::deploy::Deployer;
 use crate::files;
+use crate::game::Homes;
 use crate::game::registry::Registry;
+use crate::journal::Dormant;
 
 /// Longest node id, bytes.
 const ID_MAX: usize = 64;
@@ -47,6 +49,9 @@ pub struct NodeInfo {
     /// room, the first one lowest, in hexadecimal bytes.
     #[serde(default)]
     pub dormant: String,
+    /// Home rooms of which its journal may hold a state: those it has claimed, and the dormant ones. In the same form.
+    #[serde(default)]
+    pub holds: String,
     /// How many home rooms it takes the cluster to have.
     #[serde(default)]
     pub home_rooms: u32,
@@ -103,15 +108,24 @@ impl NodeInfo {
 
     /// Whether it has a state of a home room that it has not taken up.
     pub fn has_dormant(&self, home: u32) -> bool {
-        let at = 2 * (home / 8) as usize;
-        let byte = self.dormant.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok());
-        byte.is_some_and(|byte| byte >> (home % 8) & 1 == 1)
+        has_bit(&self.dormant, home)
+    }
+
+    /// Whether its journal may hold a state of a home room.
+    pub fn may_hold(&self, home: u32) -> bool {
+        has_bit(&self.holds, home)
     }
 
     /// Whether it runs rooms and takes more of them.
     pub fn takes_rooms(&self) -> bool {
         !self.draining && !self.behind && self.roles.iter().any(|role| role == "game")
     }
+}
+
+fn has_bit(bits: &str, home: u32) -> bool {
+    let at = 2 * (home / 8) as usize;
+    let byte = bits.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok());
+    byte.is_some_and(|byte| byte >> (home % 8) & 1 == 1)
 }
 
 /// Home rooms in the form of [`NodeInfo::dormant`].
@@ -125,6 +139,14 @@ pub fn bits(homes: impl Iterator<Item = u32>) -> String {
         bytes[at] |= 1 << (home % 8);
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a host tells of its home rooms: [`NodeInfo::dormant`] and [`NodeInfo::holds`].
+pub fn homes_held(homes: &Homes, dormant: &Dormant) -> (String, String) {
+    let dormant: BTreeSet<u32> = dormant.generations().keys().filter_map(|room| homes.number(room)).collect();
+    let held = homes.claims().into_keys().chain(dormant.iter().copied());
+    let held = bits(held.collect::<BTreeSet<_>>().into_iter());
+    (bits(dormant.into_iter()), held)
 }
 
 /// Why a node has no id.

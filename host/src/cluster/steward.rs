@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::leaving::Leaving;
+use super::continuity::Continuity;
 use super::estate::Estates;
 use super::handover::Courier;
 use super::metrics::ClusterMetrics;
@@ -62,6 +63,8 @@ pub struct Steward {
     /// Before this, rooms that nobody has are left alone. An etcd that has lost its data shows no claims though others still
     /// hold theirs: for as long as a lease lasts they may act under them, and until then they will have claimed again.
     pub heir_from: Option<Instant>,
+    /// Whether etcd has kept its data since this host was last here.
+    pub continuity: Continuity,
     /// Rooms that have not gone a moment ago.
     pub staying: HashMap<String, Instant>,
     /// How far this host is with handing rooms over.
@@ -99,10 +102,15 @@ impl Steward {
             if let Lease::Held { epoch, until, .. } = held {
                 let before = *confirmed.borrow();
                 if before != epoch && (before == 0 || self.claim_again().await) {
-                    self.heir_from = (before != 0).then_some(until);
+                    let waits = !self.continuity.check(&self.discovery, epoch).await;
+                    let waits = before != 0 || (waits && !self.is_first().await);
+                    self.heir_from = waits.then_some(until);
                     confirmed.send_replace(epoch);
                 }
                 if self.homes().gate().is_open() && self.placement.is_fresh() {
+                    if self.is_heir() {
+                        self.continuity.keep().await;
+                    }
                     self.tend().await;
                 }
             }
@@ -116,6 +124,11 @@ impl Steward {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Whether rooms that nobody has are free.
+    fn is_heir(&self) -> bool {
+        self.heir_from.is_none_or(|from| from <= Instant::now())
     }
 
     fn homes(&self) -> &Arc<Homes> {
@@ -133,8 +146,7 @@ impl Steward {
             .map(|node| node.id.as_str())
             .collect();
         let claims = self.placement.claims();
-        let inherits = self.heir_from.is_none_or(|from| from <= Instant::now());
-        let begins = inherits && !draining && !behind;
+        let begins = self.is_heir() && !draining && !behind;
         let mut wanted = Vec::new();
         let mut leaving = Vec::new();
         for home in 0..self.homes().count() {
@@ -197,16 +209,19 @@ impl Steward {
         }
     }
 
-    /// Another host has a room that was ours: what stands here is worth nothing any more.
+    /// Another host has a room that was ours, and goes on from what it finds of it on this host's disk.
     fn lost(&mut self, home: u32, owner: &Owner) {
-        debug!(home, %owner, "home room lost to another host; its state here is dropped");
+        debug!(home, %owner, "home room lost to another host");
         self.give_up(home);
     }
 
-    /// A room ends here without its state being handed to anybody.
+    /// A room ends here without its state being handed to anybody: that stays in the journal until a later one is known.
     fn give_up(&mut self, home: u32) {
         let room = Homes::name(home);
         self.homes().given_up(home);
+        if self.registry.is_open(&room) && !self.registry.has_staged(&room) {
+            self.dormant.leave(&room, self.homes().generation(home));
+        }
         self.registry.drop_room(&room);
         self.ending.insert(room);
     }

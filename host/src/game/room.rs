@@ -191,7 +191,9 @@ impl Room {
             }
         }
         if gone {
-            journal.forget(&self.name);
+            if !self.ending.stays_on_disk() {
+                journal.forget(&self.name);
+            }
         } else if self.closing.is_some() {
             self.puts_kept().await;
             journal.forget(&self.name);

@@ -5,41 +5,74 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Past;
 
-/// States that an earlier process left and that nobody has taken up yet: home rooms of a cluster that are not claimed, and
-/// shards of plugins that do not run here. Cheap to clone; it only shrinks.
+/// States in this host's journal that no actor here runs: home rooms of a cluster that an earlier process left and that are not
+/// claimed, or that another host has claimed while they ran here; shards of plugins that do not run here. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Dormant {
-    pasts: Arc<Mutex<BTreeMap<String, Past>>>,
+    states: Arc<Mutex<BTreeMap<String, State>>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Read(Past),
+    /// On disk alone: its generation.
+    OnDisk(u64),
+}
+
+impl State {
+    fn generation(&self) -> u64 {
+        match self {
+            Self::Read(past) => past.generation,
+            Self::OnDisk(generation) => *generation,
+        }
+    }
 }
 
 impl Dormant {
     /// These.
     pub fn new(pasts: BTreeMap<String, Past>) -> Self {
-        Self { pasts: Arc::new(Mutex::new(pasts)) }
+        let states = pasts.into_iter().map(|(name, past)| (name, State::Read(past))).collect();
+        Self { states: Arc::new(Mutex::new(states)) }
     }
 
-    fn pasts(&self) -> MutexGuard<'_, BTreeMap<String, Past>> {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         // The map is whole at every step.
-        self.pasts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of them.
+    /// One of them, if it has been read.
     pub fn get(&self, name: &str) -> Option<Past> {
-        self.pasts().get(name).cloned()
+        match self.states().get(name)? {
+            State::Read(past) => Some(past.clone()),
+            State::OnDisk(_) => None,
+        }
     }
 
-    /// It is not dormant any more.
+    /// Whether one stands on disk and has not been read.
+    pub fn is_on_disk(&self, name: &str) -> bool {
+        matches!(self.states().get(name), Some(State::OnDisk(_)))
+    }
+
+    /// The actor of this name has ended here, and its state of that generation stays in the journal.
+    pub fn leave(&self, name: &str, generation: u64) {
+        self.states().insert(name.to_owned(), State::OnDisk(generation));
+    }
+
+    /// It is not dormant any more. The state, if it has been read.
     pub fn remove(&self, name: &str) -> Option<Past> {
-        self.pasts().remove(name)
+        match self.states().remove(name)? {
+            State::Read(past) => Some(past),
+            State::OnDisk(_) => None,
+        }
     }
 
     /// The generation of each.
     pub fn generations(&self) -> BTreeMap<String, u64> {
-        self.pasts().iter().map(|(name, past)| (name.clone(), past.generation)).collect()
+        self.states().iter().map(|(name, state)| (name.clone(), state.generation())).collect()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.pasts().is_empty()
+        self.states().is_empty()
     }
 }

@@ -2,6 +2,7 @@
 //! (`app::Membership`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -26,9 +27,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const TELL: Duration = Duration::from_secs(2);
 
 impl Given {
-    fn info(&self, draining: bool, behind: bool, dormant: &Dormant) -> NodeInfo {
-        let homes = Homes::shared(HOMES);
-        let dormant = dormant.generations();
+    fn info(&self, draining: bool, behind: bool, homes: &Homes, dormant: &Dormant) -> NodeInfo {
+        let (dormant, holds) = node::homes_held(homes, dormant);
         NodeInfo {
             id: self.node.clone(),
             process: self.process.to_string(),
@@ -41,7 +41,8 @@ impl Given {
             started_ms: self.process,
             draining,
             behind,
-            dormant: node::bits(dormant.keys().filter_map(|room| homes.number(room))),
+            dormant,
+            holds,
             sessions: 0,
             rooms: 0,
             players: 0,
@@ -51,11 +52,16 @@ impl Given {
     }
 
     /// As `app::Membership::take_name`.
-    pub(crate) async fn take_name(&self, discovery: &Discovery, dormant: &Dormant) -> Result<()> {
+    pub(crate) async fn take_name(
+        &self,
+        discovery: &Discovery,
+        homes: &Homes,
+        dormant: &Dormant,
+    ) -> Result<()> {
         let key = format!("{NODES}{}", self.node);
         let deadline = Instant::now() + NAME;
         loop {
-            match discovery.create(&key, self.info(false, true, dormant).write(), Hold::Lease).await {
+            match discovery.create(&key, self.info(false, true, homes, dormant).write(), Hold::Lease).await {
                 Ok(Written::Done(_)) => return Ok(()),
                 Ok(Written::Refused(Some(_))) if Instant::now() > deadline => bail!("its name is taken"),
                 Ok(Written::Refused(_))
@@ -70,16 +76,17 @@ impl Given {
     pub(crate) async fn stand(
         self,
         discovery: Discovery,
+        homes: Arc<Homes>,
         dormant: Dormant,
         mut draining: watch::Receiver<bool>,
         mut standing: watch::Receiver<Standing>,
         stop: CancellationToken,
     ) {
-        let mut told = self.info(false, true, &dormant);
+        let mut told = self.info(false, true, &homes, &dormant);
         let place = discovery.register(&format!("{NODES}{}", self.node), told.write());
         loop {
             let behind = standing.borrow_and_update().behind;
-            let now = self.info(*draining.borrow_and_update(), behind, &dormant);
+            let now = self.info(*draining.borrow_and_update(), behind, &homes, &dormant);
             if now != told {
                 place.update(now.write());
                 told = now;

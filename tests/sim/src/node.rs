@@ -12,6 +12,7 @@ use hotseat::actor::deploy::{Deployer, DeployerParts, Terms};
 use hotseat::actor::metrics::ActorMetrics;
 use hotseat::actor::names::Names;
 use hotseat::actor::{Caps, Clock, Crew, CrewParts, Services, Shares, World, keep};
+use hotseat::cluster::continuity::Continuity;
 use hotseat::cluster::estate::{self, Estates};
 use hotseat::cluster::handover::{COMING, Courier, Receiver};
 use hotseat::cluster::metrics::ClusterMetrics;
@@ -136,7 +137,7 @@ impl Given {
         let steps = Arc::new(Mutex::new(Some(steps)));
         tokio::spawn(self.clone().write(Arc::clone(&steps), Arc::clone(&registry), journal.synced()));
         tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.crew())]));
-        self.take_name(&discovery, &dormant).await?;
+        self.take_name(&discovery, registry.homes(), &dormant).await?;
         let (stop, draining) = (CancellationToken::new(), watch::Sender::new(false));
         let metrics = ClusterMetrics::register(&prometheus::Registry::new())?;
         let owner = Owner { node: self.node.clone(), process: self.process.to_string() };
@@ -166,6 +167,7 @@ impl Given {
         tokio::spawn(serve(port, (RoomsServer::new(receiver), shelf), arrived));
         tokio::spawn(self.clone().stand(
             discovery.clone(),
+            Arc::clone(registry.homes()),
             dormant.clone(),
             draining.subscribe(),
             rollout.standing(),
@@ -191,6 +193,7 @@ impl Given {
             staying: HashMap::new(),
             progress: Progress::default(),
             heir_from: None,
+            continuity: Continuity::open(&state_dir, self.process.to_string()),
             courier: Courier { node: Arc::clone(&node), discovery: discovery.clone(), dialer },
             metrics,
             draining: draining.subscribe(),

@@ -40,22 +40,25 @@ impl Telling {
         }
     }
 
-    /// As [`NodeInfo::dormant`] tells them.
-    fn dormant_homes(&self) -> String {
-        let number = |room: &String| self.registry.as_ref()?.homes().number(room);
-        node::bits(self.dormant.generations().keys().filter_map(number))
+    /// As [`NodeInfo::dormant`] and [`NodeInfo::holds`] tell them.
+    fn homes(&self) -> (String, String) {
+        let Some(registry) = &self.registry else { return Default::default() };
+        node::homes_held(registry.homes(), &self.dormant)
     }
 
     /// What the node is before it has done anything.
     pub(in crate::app) fn first(&self) -> NodeInfo {
-        NodeInfo { dormant: self.dormant_homes(), ..self.info.clone() }
+        let (dormant, holds) = self.homes();
+        NodeInfo { dormant, holds, ..self.info.clone() }
     }
 
     /// What it is at present.
     pub(in crate::app) fn now(&self, draining: bool) -> NodeInfo {
+        let (dormant, holds) = self.homes();
         NodeInfo {
             draining,
-            dormant: self.dormant_homes(),
+            dormant,
+            holds,
             behind: self.standing.as_ref().is_some_and(|standing| standing.borrow().behind),
             ..self.info.at_present(self.sessions.as_deref(), self.registry.as_deref(), &self.deployers)
         }
@@ -81,6 +84,7 @@ pub(in crate::app) fn info(
         started_ms,
         draining: false,
         dormant: String::new(),
+        holds: String::new(),
         home_rooms: membership.homes.count(),
         behind: config.etcd_host.is_some() && config.roles.contains(&Role::Game),
         sessions: 0,

@@ -83,13 +83,15 @@ impl Steward {
             debug!(room, ?written, "room of another host's name kept under a new lease");
         }
         let marks = self.own_marks().await;
-        let (mut kept, mut lost, mut unknown) = (0, 0, 0);
+        let (mut kept, mut lost, mut left, mut unknown) = (0, 0, 0, 0);
         for (home, claim) in claims {
             match claim {
-                Claim::Ours { anew: true, .. } if self.may_be_outdated(home, &marks) => {
-                    // The claim stands; the room begins from what there is of it.
-                    kept += 1;
+                Claim::Ours { anew: true, revision } if self.may_be_outdated(home, &marks) => {
+                    // Another host may have had it: the room is free for that one, and for whoever goes on from its state.
+                    left += 1;
                     self.give_up(home);
+                    let removed = self.discovery.remove(&format!("{HOMES}{home}"), revision).await;
+                    debug!(home, ?removed, "home room left to whoever has a later state of it");
                 }
                 Claim::Ours { revision, .. } => {
                     kept += 1;
@@ -103,12 +105,12 @@ impl Steward {
             }
         }
         if lost > 0 {
-            error!(kept, lost, "home rooms lost to other hosts with the lease; their state here is dropped");
+            error!(kept, lost, "home rooms lost to other hosts with the lease");
         }
         if unknown > 0 {
             warn!(kept, unknown, "the new lease was lost before all home rooms were claimed again");
         } else {
-            info!(kept, "home rooms claimed again under a new lease");
+            info!(kept, left, "home rooms claimed again under a new lease");
         }
         unknown == 0
     }

@@ -1,6 +1,6 @@
 //! Inherit: from which state a home room goes on that nobody has handed to this host.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::Steward;
 use crate::blocking;
 use crate::cluster::estate::Estate;
 use crate::cluster::node::NodeInfo;
-use crate::cluster::placement::{Owner, rendezvous};
+use crate::cluster::placement::{NODES, Owner, rendezvous};
 use crate::game::Homes;
 use crate::game::registry::following;
 
@@ -53,6 +53,9 @@ impl Steward {
             let generation = following(latest, self.registry.now_ms());
             self.homes().raise(home, generation);
             begun.insert(home, generation);
+            if self.dormant.is_on_disk(&room) {
+                self.dormant.remove(&room);
+            }
             if let (Some(_), Some(own)) = (&found, &own) {
                 debug!(room, "what this host had of a room is older than what another one has left");
                 self.registry.set_aside(&room, own);
@@ -105,17 +108,43 @@ impl Steward {
         if self.estates.is_none() {
             return Some((Estate::default(), 0));
         }
-        // The journal of a host that has a state of a room and does not take it up is looked at as that of one that is gone.
-        let holds = |node: &NodeInfo| rooms.keys().any(|home| node.has_dormant(*home));
-        let live =
-            self.placement.nodes().into_iter().filter(|node| !holds(node)).map(|node| node.id).collect();
+        let mut nodes = BTreeSet::new();
+        for node in self.with_estates(|estates| estates.others()).await? {
+            if self.may_have_left(&node, rooms).await {
+                nodes.insert(node);
+            }
+        }
+        if rooms.keys().any(|home| self.dormant.is_on_disk(&Homes::name(*home))) {
+            // It may not have been written out yet.
+            self.registry.kept(0, 0).await;
+            nodes.insert(self.node.clone());
+        }
         let (registry, rooms) = (Arc::clone(&self.registry), rooms.clone());
         self.with_estates(move |estates| {
-            let mut estate = estates.find(&live, registry.homes(), &rooms);
+            let mut estate = estates.find(&nodes, registry.homes(), &rooms);
             let ticket = registry.keep_documents(std::mem::take(&mut estate.documents));
             (estate, ticket)
         })
         .await
+    }
+
+    /// Whether a host may have left a state of one of these rooms, which this host has claimed: one that is gone, or one that
+    /// says so. Etcd is asked for its entry, since what is followed of claims and of nodes does not arrive in one order.
+    async fn may_have_left(&self, node: &str, rooms: &BTreeMap<u32, Option<u64>>) -> bool {
+        match self.discovery.get(&format!("{NODES}{node}")).await {
+            Ok(Some(entry)) => NodeInfo::read(&entry.value)
+                .map_or(true, |info| rooms.keys().any(|home| info.may_hold(*home))),
+            Ok(None) | Err(_) => true,
+        }
+    }
+
+    /// Whether no host has ever kept anything of a home room: nobody can have claimed one that is shown as free. A host without a
+    /// shared directory cannot know.
+    pub(super) async fn is_first(&mut self) -> bool {
+        if !self.dormant.is_empty() || !self.continuity.is_new() {
+            return false;
+        }
+        self.with_estates(|estates| estates.are_empty()).await.unwrap_or(false)
     }
 
     /// Does something with the shared directory, on a thread that may wait for it.
@@ -166,9 +195,12 @@ impl Steward {
                 debug!(room, "room has gone on at another host from what this one had of it");
                 self.dormant.remove(&room);
                 self.registry.crew().world().journal.forget(&room.into());
-            } else if (self.estates.is_none() || since.elapsed() > TAKING_UP)
-                && let Some(past) = self.dormant.remove(&room)
-            {
+            } else if self.estates.is_none() || since.elapsed() > TAKING_UP {
+                let Some(past) = self.dormant.remove(&room) else {
+                    debug!(room, "what this host had of a room that went on elsewhere is dropped");
+                    self.registry.crew().world().journal.forget(&room.into());
+                    continue;
+                };
                 // It went on there without what lies here, while this node was away.
                 let home = self.homes().number(&room);
                 let owner = home.and_then(|home| claims.get(&home)).map(|(owner, _)| owner.to_string());

@@ -173,7 +173,7 @@ impl Registry {
         Ok(Some(Packed { past, gone }))
     }
 
-    /// Another host has the room, whatever stands here: its players follow, its state is dropped.
+    /// Another host has the room, whatever stands here: its players follow. What the journal holds of it stays there.
     pub fn drop_room(&self, name: &str) {
         let Some(handle) = self.rooms().get(name).cloned() else { return };
         let (gone, verdict) = oneshot::channel();

@@ -33,6 +33,13 @@ pub(super) struct Ending {
     pub(super) gone: Option<Gone>,
 }
 
+impl Ending {
+    /// Another host has claimed the room without having been handed its state, and reads that from this host's disk.
+    pub(super) fn stays_on_disk(&self) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.node.is_none())
+    }
+}
+
 impl Room {
     /// Moves everyone out, then ends.
     pub(super) async fn close(&mut self, why: &str, mailbox: &mut mpsc::Receiver<Up>) {
