@@ -33,6 +33,16 @@ pub struct Estates {
     own: String,
     /// What other hosts left, by host.
     read: HashMap<String, Read>,
+    /// States that are superseded once this host's journal is on disk up to the position that is given with each.
+    to_mark: Vec<(u64, Superseded)>,
+}
+
+/// A state in the directory `node` that a state of the generation `by` supersedes.
+#[derive(Debug)]
+struct Superseded {
+    node: String,
+    room: String,
+    by: u64,
 }
 
 /// A journal as it was read; of no use once its files have changed.
@@ -64,7 +74,7 @@ impl Estates {
 
     /// The same, with the journals on another disk.
     pub fn on(disk: Arc<dyn Disk>, dir: &Path, own: &str) -> Self {
-        Self { disk, dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new() }
+        Self { disk, dir: dir.to_owned(), own: own.to_owned(), read: HashMap::new(), to_mark: Vec::new() }
     }
 
     /// All hosts that have a directory, but this one. Blocks.
@@ -130,17 +140,32 @@ impl Estates {
         found
     }
 
-    /// This host has these rooms on its disk, each of that generation: what was read of them elsewhere is taken up by
-    /// nobody any more. Blocks.
-    pub fn supersede(&mut self, rooms: &BTreeMap<u32, u64>) {
-        for (node, read) in &mut self.read {
-            let dir = self.dir.join(node);
-            for (home, generation) in rooms {
-                let name = Homes::name(*home);
-                if read.pasts.get(&name).is_some_and(|past| past.generation < *generation) {
-                    mark(&dir, &name, *generation, &self.own);
-                    read.pasts.remove(&name);
+    /// This host has these rooms, each of that generation, and they are on its disk once its journal is up to `position`: from
+    /// then on what was read of them elsewhere is taken up by nobody any more. Blocks.
+    pub fn supersede(&mut self, rooms: &BTreeMap<u32, u64>, position: u64) {
+        for (node, read) in &self.read {
+            for (home, by) in rooms {
+                let room = Homes::name(*home);
+                if read.pasts.get(&room).is_some_and(|past| past.generation < *by) {
+                    self.to_mark.retain(|(_, it)| it.node != *node || it.room != room);
+                    self.to_mark.push((position, Superseded { node: node.clone(), room, by: *by }));
                 }
+            }
+        }
+        self.mark_kept(0);
+    }
+
+    /// Whether states are superseded that are not marked so yet: at most one a host and room.
+    pub fn has_to_mark(&self) -> bool {
+        !self.to_mark.is_empty()
+    }
+
+    /// This host's journal is on disk up to `synced`. Blocks.
+    pub fn mark_kept(&mut self, synced: u64) {
+        for (_, Superseded { node, room, by }) in self.to_mark.extract_if(.., |(at, _)| *at <= synced) {
+            mark(&self.dir.join(&node), &room, by, &self.own);
+            if let Some(read) = self.read.get_mut(&node) {
+                read.pasts.remove(&room);
             }
         }
     }

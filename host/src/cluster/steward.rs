@@ -167,6 +167,7 @@ impl Steward {
         }
         self.left_to_others.retain(|home, _| !claims.contains_key(home));
         self.yield_dormant(&claims).await;
+        self.mark_kept().await;
         self.tend_moved().await;
         for room in self.registry.staged_longer(STAGED) {
             let home = self.homes().number(&room);

@@ -57,6 +57,21 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             ]),
         ),
         (
+            "a room on its way to a full disk, and its host ends",
+            plan(&[
+                (8_000, DiskFull { host: 1, spare: 56, for_ms: LONG }),
+                (11_000, Drain { host: 0, for_ms: 700, kill: false }),
+            ]),
+        ),
+        (
+            "a room goes on from a dead host on a full disk, and that host dies",
+            plan(&[
+                (8_000, DiskFull { host: 1, spare: 56, for_ms: 20_000 }),
+                (9_000, Kill { host: 0, for_ms: 40_000 }),
+                (22_000, Kill { host: 1, for_ms: 400 }),
+            ]),
+        ),
+        (
             "disk full, then stopped",
             plan(&[
                 (8_000, DiskFull { host: 0, spare: 0, for_ms: LONG }),

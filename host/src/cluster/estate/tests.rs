@@ -26,9 +26,10 @@ fn life(shared: &Path, host: &str, rooms: &[(&str, u64, &[u8])]) -> BTreeMap<Str
     pasts
 }
 
-/// The base of home room 0 that `own` finds while nobody else is there.
+/// The base of home room 0 that `own` finds in the directories of all others.
 fn base(estates: &mut Estates, own: Option<u64>) -> Option<Vec<u8>> {
-    let found = estates.find(&BTreeSet::new(), &Homes::shared(1), &[(0, own)].into());
+    let others: BTreeSet<String> = estates.others().into_iter().collect();
+    let found = estates.find(&others, &Homes::shared(1), &[(0, own)].into());
     found.rooms.get("home/0").map(|past| past.base.clone())
 }
 
@@ -38,7 +39,7 @@ fn a_host_that_dies_again_is_read_again() {
     let mut heir = Estates::new(dir.path(), "game-2");
     life(dir.path(), "game-1", &[("home/0", 2, b"first")]);
     assert_eq!(base(&mut heir, None).unwrap(), b"first");
-    heir.supersede(&[(0, 4)].into());
+    heir.supersede(&[(0, 4)].into(), 0);
     assert_eq!(base(&mut heir, None), None);
     // It is back, is given the room back, and dies again. Nobody has looked meanwhile.
     assert!(life(dir.path(), "game-1", &[("home/0", 6, b"second")]).is_empty());
@@ -47,12 +48,29 @@ fn a_host_that_dies_again_is_read_again() {
 }
 
 #[test]
+fn nothing_is_superseded_by_what_is_not_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut heir = Estates::new(dir.path(), "game-2");
+    life(dir.path(), "game-1", &[("home/0", 2, b"first")]);
+    assert_eq!(base(&mut heir, None).unwrap(), b"first");
+    heir.supersede(&[(0, 4)].into(), 10);
+    heir.mark_kept(9);
+    assert!(heir.has_to_mark());
+    assert_eq!(base(&mut heir, None).unwrap(), b"first");
+    assert_eq!(base(&mut Estates::new(dir.path(), "game-3"), None).unwrap(), b"first");
+    heir.mark_kept(10);
+    assert!(!heir.has_to_mark());
+    assert_eq!(base(&mut heir, None), None);
+    assert_eq!(base(&mut Estates::new(dir.path(), "game-3"), None), None);
+}
+
+#[test]
 fn a_mark_ends_with_the_return_of_its_room() {
     let dir = tempfile::tempdir().unwrap();
     let mut heir = Estates::new(dir.path(), "game-2");
     life(dir.path(), "game-1", &[("home/0", 2, b"old"), ("home/1", 2, b"other")]);
     base(&mut heir, None).unwrap();
-    heir.supersede(&[(0, 4)].into());
+    heir.supersede(&[(0, 4)].into(), 0);
     // The host was frozen: it has not been started anew, and yet it has the room again.
     let journal = Journal::open(&dir.path().join("game-1/journal"), BOUNDS).unwrap().0;
     journal.raise(&"home/0".into(), 6);
@@ -72,8 +90,7 @@ fn of_several_states_the_latest_one_counts() {
     let mut estates = Estates::new(dir.path(), "game-3");
     assert_eq!(base(&mut estates, Some(6)).unwrap(), b"latest");
     assert_eq!(base(&mut estates, Some(8)), None);
-    let live = ["game-1".to_owned()].into();
-    let found = estates.find(&live, &Homes::shared(1), &[(0, None)].into());
+    let found = estates.find(&["game-2".to_owned()].into(), &Homes::shared(1), &[(0, None)].into());
     assert_eq!(found.rooms["home/0"].base, b"old");
 }
 

@@ -41,15 +41,16 @@ impl Steward {
             .buffer_unordered(CLAIMS)
             .collect()
             .await;
-        let ours: BTreeMap<u32, u64> = claims
+        let mut ours: BTreeMap<u32, (u64, bool)> = claims
             .into_iter()
             .filter_map(|(home, claim)| match claim {
-                Claim::Ours { revision, .. } => Some((home, revision)),
+                Claim::Ours { revision, anew } => Some((home, (revision, anew))),
                 Claim::Theirs(_) | Claim::Later => None,
             })
             .collect();
-        self.bring_back(ours.keys().copied()).await;
-        for (home, revision) in &ours {
+        let later = self.bring_back(ours.iter().map(|(home, (_, anew))| (*home, *anew))).await;
+        ours.retain(|home, _| !later.contains(home));
+        for (home, (revision, _)) in &ours {
             self.homes().claimed(*home, *revision);
             self.registry.open_staged(&Homes::name(*home));
         }

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::Steward;
 use crate::blocking;
-use crate::cluster::estate::Estate;
+use crate::cluster::estate::{Estate, Estates};
 use crate::cluster::node::NodeInfo;
 use crate::cluster::placement::{NODES, Owner, rendezvous};
 use crate::game::Homes;
@@ -20,24 +20,44 @@ const TAKING_UP: Duration = Duration::from_secs(60);
 
 impl Steward {
     /// Rooms that were not handed over go on from the latest state that this host, or one that is gone, has of them. It is
-    /// on this host's disk, and what is older counts no more, before anybody is let in.
-    pub(super) async fn bring_back(&mut self, homes: impl Iterator<Item = u32>) {
+    /// on this host's disk, and what is older counts no more, before anybody is let in. With each room: whether nobody had
+    /// it. The rooms that cannot go on before what was loaded of them here has ended.
+    pub(super) async fn bring_back(&mut self, homes: impl Iterator<Item = (u32, bool)>) -> BTreeSet<u32> {
         let generations = self.dormant.generations();
-        let mut wanted = BTreeMap::new();
-        for home in homes {
+        let (mut wanted, mut staged, mut later) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        for (home, anew) in homes {
             let room = Homes::name(home);
-            // What was handed over is later than all that lies about.
-            if self.registry.has_staged(&room) || self.registry.is_open(&room) {
+            let loaded = self.registry.staged_generation(&room);
+            // Its host has not given it away: it has gone on there from what was loaded here, and then ended.
+            if let Some(loaded) = loaded.filter(|_| anew) {
+                staged.insert(home);
+                wanted.insert(home, Some(loaded));
+            } else if loaded.is_some() || self.registry.is_open(&room) {
+                // What was handed over is later than all that lies about.
                 self.dormant.remove(&room);
             } else {
-                wanted.insert(home, generations.get(&room).copied());
+                // What stands on disk alone is found there.
+                let read = !self.dormant.is_on_disk(&room);
+                wanted.insert(home, generations.get(&room).copied().filter(|_| read));
             }
         }
         // Rooms come one by one when another host hands its own over; only those that nobody handed over are looked for.
         if wanted.is_empty() {
-            return;
+            return later;
         }
-        let Some((mut estate, ticket)) = self.look_for(&wanted).await else { return };
+        let Some((mut estate, ticket)) = self.look_for(&wanted).await else { return later };
+        for home in staged {
+            let room = Homes::name(home);
+            wanted.remove(&home);
+            if estate.rooms.remove(&room).is_some() {
+                debug!(room, "what was loaded of a room is older than what its host has left");
+                self.registry.unstage(&room);
+                self.ending.insert(room);
+                later.insert(home);
+            } else {
+                self.dormant.remove(&room);
+            }
+        }
         let (mut back, mut begun) = (BTreeMap::new(), BTreeMap::new());
         for home in wanted.into_keys() {
             let room = Homes::name(home);
@@ -73,10 +93,23 @@ impl Steward {
                 self.dormant.remove(&room);
             }
         }
-        if !self.registry.kept(ticket, bytes).await {
+        let position = self.registry.crew().world().journal.position();
+        let kept = self.registry.kept(ticket, bytes).await;
+        if !kept {
             warn!("rooms that go on here are not on this host's disk yet");
         }
-        self.with_estates(move |estates| estates.supersede(&begun)).await;
+        // What others have left counts until then.
+        let from = if kept { 0 } else { position };
+        self.with_estates(move |estates| estates.supersede(&begun, from)).await;
+        later
+    }
+
+    /// What others have left of rooms that go on here counts no more once these are on this host's disk.
+    pub(super) async fn mark_kept(&mut self) {
+        if self.estates.as_ref().is_some_and(Estates::has_to_mark) {
+            let synced = *self.registry.crew().world().journal.synced().borrow();
+            self.with_estates(move |estates| estates.mark_kept(synced)).await;
+        }
     }
 
     /// Whether this host is to begin a room that nobody has: if it has a state of it, or else if it is `to_be` its own and
@@ -150,7 +183,7 @@ impl Steward {
     /// Does something with the shared directory, on a thread that may wait for it.
     async fn with_estates<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut crate::cluster::estate::Estates) -> T + Send + 'static,
+        work: impl FnOnce(&mut Estates) -> T + Send + 'static,
     ) -> Option<T> {
         let mut estates = self.estates.take()?;
         let done = blocking::run(move || {

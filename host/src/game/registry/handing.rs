@@ -128,6 +128,11 @@ impl Registry {
         self.staged().contains_key(name)
     }
 
+    /// The generation of the copy that was loaded of a room which waits for its claim.
+    pub fn staged_generation(&self, name: &str) -> Option<u64> {
+        self.staged().get(name).map(|room| copied(room.generation))
+    }
+
     /// Rooms that have waited for their claim for longer than this.
     pub fn staged_longer(&self, than: Duration) -> Vec<String> {
         let staged = self.staged();

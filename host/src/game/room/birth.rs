@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, warn};
 
@@ -89,7 +90,7 @@ async fn receive(
     name: &Arc<str>,
     version: &Arc<Version>,
     past: &Past,
-    begin: oneshot::Receiver<bool>,
+    mut begin: oneshot::Receiver<bool>,
     opened: &watch::Sender<Option<Result<(), String>>>,
 ) -> Option<(Room, mpsc::Receiver<Reply>)> {
     let world = registry.crew().world().clone();
@@ -111,22 +112,32 @@ async fn receive(
         }
     };
     // The host that hands the room over forgets it then.
-    if !registry.kept(0, past.base.len()).await {
+    let kept = registry.kept(0, past.base.len()).await;
+    // It is this host's meanwhile if the other one has ended, and this is the latest state that is left.
+    let begun = match begin.try_recv() {
+        Err(TryRecvError::Empty) => None,
+        told => Some(told.ok()),
+    };
+    if !kept && begun != Some(Some(true)) {
         registry.forget(name);
         journal.forget(name);
         opened.send_replace(Some(Err("the disk does not take it in time".into())));
         return None;
     }
     opened.send_replace(Some(Ok(())));
-    match begin.await {
-        Ok(true) => {}
-        Ok(false) => {
+    let begun = match begun {
+        Some(begun) => begun,
+        None => begin.await.ok(),
+    };
+    match begun {
+        Some(true) => {}
+        Some(false) => {
             registry.forget(name);
             journal.forget(name);
             return None;
         }
         // This node ends, and it is not known whose the room is: the journal keeps it.
-        Err(_) => {
+        None => {
             registry.forget(name);
             return None;
         }
