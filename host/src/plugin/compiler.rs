@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use hotseat_build::printable;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -171,5 +172,19 @@ async fn text(from: Option<impl AsyncRead + Unpin>) -> String {
         // What cannot be read any more is missed; how the process ended says the rest.
         let _ = from.take(TEXT_MAX).read_to_end(&mut bytes).await;
     }
-    String::from_utf8_lossy(&bytes).trim().to_owned()
+    // It may repeat what the artefact says.
+    printable(String::from_utf8_lossy(&bytes).trim(), bytes.len().saturating_mul(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_worker_says_is_one_bounded_line() {
+        let said = "name\n\u{1b}[31m\u{202e}".repeat(10_000);
+        let text = text(Some(said.as_bytes())).await;
+        assert!(text.starts_with("name  [31m name"), "{text}");
+        assert!(text.len() <= 3 * TEXT_MAX as usize && printable(&text, text.len()) == text);
+    }
 }

@@ -7,7 +7,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use super::effects::TooMuch;
 use super::imports::{NoIds, NotYours, TooBig, TooManyTimers};
 use super::instance::Host;
-use super::printable::{TEXT_MAX, into_printable, printable};
+use hotseat_build::{TEXT_MAX, into_printable, printable};
 
 /// Frames of a fault that are kept, and how long each may be, bytes: names are what the artefact says they are.
 const FRAMES_MAX: usize = 32;

@@ -5,7 +5,7 @@ use wasmtime::{Result, Store};
 
 use super::input::Input;
 use super::instance::{Host, Snapshot, Verdict};
-use super::printable::{TEXT_MAX, into_printable};
+use hotseat_build::{TEXT_MAX, into_printable};
 
 /// What `wit/` says of the world `game-logic`, as Rust, and the imports of all worlds.
 #[allow(

@@ -10,9 +10,9 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::guest::game::hotseat::plugin as wit;
 use super::instance::Host;
-use super::printable::{TEXT_MAX, printable};
 use crate::snowflake::{Block, Generator, GeneratorError};
 use crate::telemetry::log_limit::{LogLimit, Rate};
+use hotseat_build::{TEXT_MAX, printable};
 
 /// Limits of `wit/host.wit`, each named there.
 const LOG_LINE_MAX: usize = 1024;

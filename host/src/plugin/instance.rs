@@ -18,9 +18,9 @@ use super::imports::{Ids, LogGate};
 use super::input::Input;
 use super::memory::Held;
 use super::meter::Meter;
-use super::printable::{TEXT_MAX, into_printable};
 use super::version::Version;
 use crate::snowflake::Generator;
+use hotseat_build::{TEXT_MAX, into_printable};
 
 /// What opening, saving and loading may take at least, since they handle a whole room: longer if the manifest's deadline is
 /// longer, which the operator's cap bounds.

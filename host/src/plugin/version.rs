@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use hotseat_build::{Digest, Interface, Manifest, Method, VerifyError};
+use hotseat_build::{Digest, Interface, Manifest, Method, VerifyError, excerpt};
 use tracing::debug;
 use wasmtime::component::{Component, Linker};
 
@@ -43,6 +43,9 @@ impl From<Interface> for Served {
     }
 }
 
+/// The most that an error cites of what the engine says about an artefact, which may repeat its names, bytes.
+const CITED_MAX: usize = 4096;
+
 /// Why a file is no version. Nothing of it has run.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
@@ -50,13 +53,13 @@ pub enum VersionError {
     #[error(transparent)]
     Refused(#[from] VerifyError),
     /// The engine cannot compile it.
-    #[error("does not compile: {0:#}")]
+    #[error("does not compile: {}", excerpt(&format!("{_0:#}"), CITED_MAX))]
     Compile(wasmtime::Error),
     /// It was not compiled, in a process of its own.
     #[error(transparent)]
     Worker(#[from] CompileError),
     /// Its imports or exports do not fit the host's.
-    #[error("does not link: {0:#}")]
+    #[error("does not link: {}", excerpt(&format!("{_0:#}"), CITED_MAX))]
     Link(wasmtime::Error),
 }
 

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use crate::digest::Digest;
 use crate::interface::Interface;
 use crate::manifest::Manifest;
+use crate::printable::{TEXT_MAX, excerpt};
 use crate::shape::{Item, Shape};
 use crate::verify::{VerifyError, check};
 
@@ -63,7 +64,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         manifest,
         imports: names(&shape.imports),
         exports,
-        sections: shape.sections.into_iter().map(|(name, bytes)| SectionInfo { name, bytes }).collect(),
+        sections: shape
+            .sections
+            .into_iter()
+            .map(|(name, bytes)| SectionInfo { name: excerpt(&name, TEXT_MAX), bytes })
+            .collect(),
         refusal,
     })
 }
@@ -77,7 +82,7 @@ fn names(items: &[Item]) -> Vec<String> {
         names.extend(item.functions.iter().map(|function| format!("{}#{function}", item.name)));
     }
     names.sort();
-    names
+    names.iter().map(|name| excerpt(name, TEXT_MAX)).collect()
 }
 
 fn methods(interface: &Interface) -> impl Iterator<Item = String> {

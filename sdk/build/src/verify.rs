@@ -5,13 +5,21 @@ use wit_parser::WorldId;
 
 use crate::interface::Interface;
 use crate::manifest::Manifest;
+use crate::printable::excerpt;
 use crate::shape::{Item, Shape};
 use crate::wit::{Contract, interfaces};
 
 /// At most so many names are spelled out in a refusal.
 const SHOWN: usize = 16;
 
-/// Why an artefact was refused. Each text names what is missing or surplus.
+/// The most that a refusal shows of one name, bytes. Names of interfaces have some 40.
+const NAME_MAX: usize = 128;
+
+/// The most that a refusal shows of what an artefact says, bytes: [`SHOWN`] names fit.
+const REFUSAL_MAX: usize = 4096;
+
+/// Why an artefact was refused. Each text names what is missing or surplus; what it cites of an artefact is one printable
+/// line of bounded length, whoever made the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// Not a WebAssembly file at all.
@@ -24,13 +32,13 @@ pub enum VerifyError {
     #[error("a core WebAssembly module, not a component: make the artefact with `hotseat build`")]
     CoreModule,
     /// Says it is a component but does not hold together.
-    #[error("damaged or invalid component: {reason}")]
+    #[error("damaged or invalid component: {}", shown(reason))]
     Invalid {
         /// What is wrong, and at which offset.
         reason: String,
     },
     /// Uses what the engine of a node does not do.
-    #[error("uses a feature of WebAssembly that no node has: {reason}; build it without")]
+    #[error("uses a feature of WebAssembly that no node has: {}; build it without", shown(reason))]
     Feature {
         /// Which, and at which offset.
         reason: String,
@@ -57,7 +65,7 @@ pub enum VerifyError {
     #[error("no `hotseat:manifest` section: make the artefact with `hotseat build`")]
     NoManifest,
     /// The manifest section cannot be used.
-    #[error("bad `hotseat:manifest` section: {reason}")]
+    #[error("bad `hotseat:manifest` section: {}", shown(reason))]
     Manifest {
         /// What is wrong with it.
         reason: String,
@@ -69,19 +77,22 @@ pub enum VerifyError {
     )]
     NoInterface,
     /// What a service plugin serves cannot be used.
-    #[error("bad `hotseat:proto` section: {reason}")]
+    #[error("bad `hotseat:proto` section: {}", shown(reason))]
     Interface {
         /// What is wrong with it; names the method, its request or the field.
         reason: String,
     },
     /// It was asked what a plugin serves that is no service.
-    #[error("a plugin of world {world:?} serves no gRPC methods: only one of world \"service\" does")]
+    #[error(
+        "a plugin of world {:?} serves no gRPC methods: only one of world \"service\" does",
+        shown(world)
+    )]
     NoService {
         /// The manifest's world.
         world: String,
     },
     /// The manifest names a world that the contract does not have.
-    #[error("unknown world {world:?}: this host knows {known}")]
+    #[error("unknown world {:?}: this host knows {known}", shown(world))]
     UnknownWorld {
         /// The manifest's world.
         world: String,
@@ -89,7 +100,11 @@ pub enum VerifyError {
         known: String,
     },
     /// Built against another version of the contract.
-    #[error("built for {found}, this host speaks {ours} (uses {items}): build it again with a matching SDK")]
+    #[error(
+        "built for {}, this host speaks {ours} (uses {}): build it again with a matching SDK",
+        shown(found),
+        shown(items)
+    )]
     Version {
         /// The package and version the component is for.
         found: String,
@@ -99,7 +114,7 @@ pub enum VerifyError {
         items: String,
     },
     /// Wants an operating system.
-    #[error("imports WASI: {items}; a plugin gets only what wit/ gives it: {advice}")]
+    #[error("imports WASI: {}; a plugin gets only what wit/ gives it: {advice}", shown(items))]
     Wasi {
         /// The WASI interfaces.
         items: String,
@@ -107,7 +122,7 @@ pub enum VerifyError {
         advice: &'static str,
     },
     /// Wants something the world does not give.
-    #[error("imports what world {world:?} does not give: {items}")]
+    #[error("imports what world {:?} does not give: {}", shown(world), shown(items))]
     Surplus {
         /// The manifest's world.
         world: String,
@@ -115,7 +130,7 @@ pub enum VerifyError {
         items: String,
     },
     /// Lacks something the host will call.
-    #[error("does not export what world {world:?} asks for: {items}")]
+    #[error("does not export what world {:?} asks for: {}", shown(world), shown(items))]
     Missing {
         /// The manifest's world.
         world: String,
@@ -123,7 +138,7 @@ pub enum VerifyError {
         items: String,
     },
     /// All names are right, a type is not.
-    #[error("does not fit world {world:?}: {reason}")]
+    #[error("does not fit world {:?}: {}", shown(world), shown(reason))]
     Types {
         /// The manifest's world.
         world: String,
@@ -288,8 +303,13 @@ fn without_wasi(bytes: &[u8]) -> &'static str {
     }
 }
 
+/// What an artefact says, as a refusal cites it.
+fn shown(text: &str) -> String {
+    excerpt(text, REFUSAL_MAX)
+}
+
 fn list(names: &[String]) -> String {
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(SHOWN).map(|name| excerpt(name, NAME_MAX)).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

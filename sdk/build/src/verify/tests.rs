@@ -309,3 +309,68 @@ proptest! {
         answers(&bytes);
     }
 }
+
+/// A name as a hostile file has it: long, over several lines, with marks that reorder the text around it.
+fn hostile(name: &str, times: usize) -> String {
+    format!("{name}\n\u{1b}[31m\u{202e}").repeat(times)
+}
+
+#[track_caller]
+fn is_fit_to_print(text: &str) {
+    assert!(text.len() < 4 * REFUSAL_MAX, "{} bytes", text.len());
+    assert_eq!(crate::printable::printable(text, usize::MAX), text);
+}
+
+#[test]
+fn a_refusal_cites_names_however_long_in_a_bounded_line() {
+    let exported = |name: &str| {
+        let text = format!(
+            "(component (instance $i) (export {name:?} (instance $i)) (export {name:?} (instance $i)))"
+        );
+        verify(&wat::parse_str(text).unwrap()).unwrap_err().to_string()
+    };
+    is_fit_to_print(&exported(&"a".repeat(10 << 20)));
+    // The validator takes names of up to 100,000 bytes, and repeats one that is there twice.
+    let long = "a".repeat(90_000);
+    let twice = exported(&long);
+    assert!(twice.contains("bytes more"), "{twice}");
+    is_fit_to_print(&twice);
+    // So do imports that no world gives: good names, but long ones.
+    let import = format!("(component (import {long:?} (func)))");
+    let surplus = with_section(wat::parse_str(import).unwrap(), manifest("game-logic").to_toml().as_bytes());
+    let inspection = inspect(&surplus).unwrap();
+    assert_eq!(inspection.imports.len(), 1);
+    inspection.imports.iter().chain(&inspection.refusal).for_each(|text| is_fit_to_print(text));
+    is_fit_to_print(&verify(&surplus).unwrap_err().to_string());
+    // And of the manifest, which may repeat itself in what is wrong with it.
+    let key = with_section(wat::parse_str("(component)").unwrap(), hostile("world", 100).as_bytes());
+    is_fit_to_print(&verify(&key).unwrap_err().to_string());
+}
+
+proptest! {
+    #[test]
+    fn whatever_an_artefact_says_is_shown_in_a_bounded_line(
+        text in any::<String>(),
+        times in 1..2_000_usize,
+    ) {
+        let said = || hostile(&text, times);
+        let world = said;
+        for error in [
+            VerifyError::Invalid { reason: said() },
+            VerifyError::Feature { reason: said() },
+            VerifyError::Manifest { reason: said() },
+            VerifyError::Interface { reason: said() },
+            VerifyError::NoService { world: world() },
+            VerifyError::UnknownWorld { world: world(), known: "x".into() },
+            VerifyError::Version { found: said(), ours: "x".into(), items: said() },
+            VerifyError::Wasi { items: said(), advice: "x" },
+            VerifyError::Surplus { world: world(), items: list(&vec![said(); 100]) },
+            VerifyError::Missing { world: world(), items: list(&vec![said(); 100]) },
+            VerifyError::Types { world: world(), reason: said() },
+        ] {
+            is_fit_to_print(&error.to_string());
+        }
+        let component = with_section(wat::parse_str("(component)").unwrap(), said().as_bytes());
+        is_fit_to_print(&verify(&component).unwrap_err().to_string());
+    }
+}

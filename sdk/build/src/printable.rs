@@ -5,14 +5,26 @@
 pub const TEXT_MAX: usize = 1024;
 
 /// The text, cut at `most` bytes; what is no printable character is a space in it.
+#[must_use]
 pub fn printable(text: &str, most: usize) -> String {
     let cut = &text[..text.floor_char_boundary(most)];
     cut.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
 }
 
-/// The text itself, if it needs no change.
-pub(super) fn into_printable(text: String, most: usize) -> String {
+/// As [`printable`]: the text itself, if it needs no change.
+#[must_use]
+pub fn into_printable(text: String, most: usize) -> String {
     if text.len() <= most && text.chars().all(is_printable) { text } else { printable(&text, most) }
+}
+
+/// As [`printable`], with the number of bytes that were cut away behind the text.
+#[must_use]
+pub fn excerpt(text: &str, most: usize) -> String {
+    let shown = printable(text, most);
+    match text.len() - text.floor_char_boundary(most) {
+        0 => shown,
+        cut => format!("{shown}... ({cut} bytes more)"),
+    }
 }
 
 /// Control characters can forge lines and drive terminals; the others reorder, hide or break the text around them.
@@ -51,5 +63,7 @@ mod tests {
     fn a_text_is_cut_between_characters() {
         assert_eq!(printable("äöü", 3), "ä");
         assert_eq!(into_printable("x".repeat(5000), 512).len(), 512);
+        assert_eq!(excerpt("äöü\n", 3), "ä... (5 bytes more)");
+        assert_eq!(excerpt("äöü\n", 7), "äöü ");
     }
 }
