@@ -137,6 +137,14 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             ]),
         ),
         (
+            "handed over from a full disk, then nobody else is there",
+            plan(&[
+                (8_000, DiskFull { host: 0, spare: 0, for_ms: 6_000 }),
+                (9_000, Stop { host: 0, for_ms: 1_000 }),
+                (13_000, StopAll { for_ms: LONG }),
+            ]),
+        ),
+        (
             "disk full, and no way to etcd",
             plan(&[
                 (8_000, DiskFull { host: 0, spare: 100, for_ms: 6_000 }),

@@ -7,6 +7,9 @@ use crate::host::Host;
 use crate::world::World;
 use crate::{HOMES, HOSTS, Process};
 
+/// So long after it has heard etcd again a host knows whose its rooms are, ms.
+const LEARNS: u64 = 5_000;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -33,7 +36,13 @@ impl World {
         for host in self.hosts.values().filter(|host| !host.frozen).filter(behind) {
             lock(&self.model).may_lose(&host.holds());
         }
-        for (process, host) in self.hosts.iter().filter(|(_, host)| !host.frozen) {
+        // A host whose answers from etcd are lost may have given a room away and not know it: the room stands still until it
+        // does, and what players are told shows whether it did.
+        let now_ms = self.now_ms;
+        let deaf = lock(&self.etcd).deaf.clone();
+        self.deaf.extend(deaf.into_iter().map(|process| (process, now_ms)));
+        let hears = |process: &Process| self.deaf.get(process).is_none_or(|at| at + LEARNS < now_ms);
+        for (process, host) in self.hosts.iter().filter(|(process, host)| !host.frozen && hears(process)) {
             for home in host.acts_for() {
                 owners.entry(home).or_default().push(*process);
             }

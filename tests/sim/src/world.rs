@@ -52,7 +52,7 @@ pub(crate) struct Outcome {
 pub(crate) struct World {
     pub(crate) stage: Arc<Stage>,
     dir: tempfile::TempDir,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
     pub(crate) disks: Disks,
     /// What the seed decides about disks.
     rng: Rng,
@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) double: BTreeSet<u32>,
     /// Who acted last for each.
     pub(crate) acting: BTreeMap<u32, Process>,
+    /// When each process that has been cut off from etcd's answers was so last.
+    pub(crate) deaf: BTreeMap<Process, u64>,
     /// What each process runs.
     pub(crate) runs: BTreeMap<Process, Digest>,
 }
@@ -104,6 +106,7 @@ impl World {
             serial: 0,
             double: BTreeSet::new(),
             acting: BTreeMap::new(),
+            deaf: BTreeMap::new(),
             runs: BTreeMap::new(),
         };
         for slot in 0..HOSTS {
