@@ -1,24 +1,24 @@
 //! Actor: one guest with everything that lets it be swapped, rebuilt and kept; what rooms and shards have in common.
 //!
-//! A [`Crew`] is all actors of one plugin and the version they run; [`deploy`] replaces it under them. What an actor
+//! A [`ActorGroup`] is all actors of one plugin and the version they run; [`deploy`] replaces it under them. What an actor
 //! is for, rooms and players or shards and streams, is not known here.
 
 pub mod artefacts;
 mod budget;
 mod caps;
+mod checkpoints;
 mod clock;
-mod crew;
+mod command;
 pub mod deploy;
-mod keeping;
+mod fault_window;
+mod group;
 mod lines;
 pub mod metrics;
 pub mod names;
-mod order;
 mod report;
 mod sandbox;
 mod services;
 mod spread;
-mod strikes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,24 +29,24 @@ use tracing::{debug, error, warn};
 pub use budget::Shares;
 use budget::{Accounted, Budget, sending_ns};
 pub use caps::{Caps, TooMuchAsked};
+pub use checkpoints::keep;
 pub use clock::Clock;
-pub use crew::{Crew, CrewParts, EnlistError, Live};
-pub use keeping::keep;
-pub(crate) use order::{HandOver, Order, Sample};
+pub(crate) use command::{ActorCommand, HandOver, RehearsalInput};
+pub(crate) use fault_window::FaultWindow;
+pub use group::{ActorGroup, ActorGroupParts, Live, RegisterError};
 pub use report::Report;
 pub(crate) use sandbox::{Outcome, RestoreError, Sandbox, SwapError};
 pub use sandbox::{Replica, Start, World};
 pub use services::{Address, ServiceError, Services};
 pub(crate) use services::{IN_FLIGHT_MAX, Raw, Reply, Request};
 pub(crate) use spread::spread;
-pub(crate) use strikes::Strikes;
 
 use crate::blocking;
 use crate::plugin::{Fault, GAME_WORLD, Input, Version};
 use crate::telemetry::log_limit::limited;
 
 /// Orders an actor may have waiting; the deployer sends one and awaits it.
-pub(crate) const ORDERS: usize = 4;
+pub(crate) const COMMANDS: usize = 4;
 
 /// An actor in which nothing has happened for so long is idle, ms.
 const IDLE_MS: u64 = 5_000;
@@ -54,7 +54,7 @@ const IDLE_MS: u64 = 5_000;
 /// One guest, and how it obeys.
 pub(crate) struct Actor {
     pub(crate) name: Arc<str>,
-    pub(crate) crew: Arc<Crew>,
+    pub(crate) group: Arc<ActorGroup>,
     pub(crate) sandbox: Sandbox,
     clock: Clock,
     budget: Budget,
@@ -81,15 +81,15 @@ pub(crate) enum Delivered {
 }
 
 impl Actor {
-    pub(crate) fn new(crew: Arc<Crew>, name: Arc<str>, mut sandbox: Sandbox) -> Self {
-        let clock = crew.clock().not_before(sandbox.env().now_ms());
-        if let Some(Live { version, earlier: Some(earlier), .. }) = crew.live()
+    pub(crate) fn new(group: Arc<ActorGroup>, name: Arc<str>, mut sandbox: Sandbox) -> Self {
+        let clock = group.clock().not_before(sandbox.env().now_ms());
+        if let Some(Live { version, earlier: Some(earlier), .. }) = group.live()
             && version.digest() == sandbox.version().digest()
         {
             sandbox.open_way_back(&earlier);
         }
         let budget = Budget::new();
-        Self { name, crew, sandbox, clock, budget, turn: None, sending_ns: 0, changed: false }
+        Self { name, group, sandbox, clock, budget, turn: None, sending_ns: 0, changed: false }
     }
 
     /// A turn begins: what the actor does until [`Self::end_turn`] counts against its share, and must not wait.
@@ -116,8 +116,8 @@ impl Actor {
         let meter = self.sandbox.meter();
         let mut used = meter.end_turn(began.into_std(), now.into_std());
         used.ran += Duration::from_nanos(std::mem::take(&mut self.sending_ns));
-        let names = (self.crew.plugin(), &*self.name);
-        match self.budget.account(now, used, self.crew.budget(), meter, names) {
+        let names = (self.group.plugin(), &*self.name);
+        match self.budget.account(now, used, self.group.budget(), meter, names) {
             Accounted::Fine => Ok(used.ran),
             Accounted::TooMuch(why) => Err(why),
         }
@@ -132,7 +132,7 @@ impl Actor {
 
     /// Hands one input to the guest.
     pub(crate) fn deliver(&mut self, now_ms: u64, input: &Input<'_>) -> Delivered {
-        self.crew.count(input);
+        self.group.count(input);
         let mut outcome = self.sandbox.deliver(now_ms, input);
         loop {
             match outcome {
@@ -152,7 +152,7 @@ impl Actor {
                 Outcome::Reverted { fault, from, then } => {
                     self.log_fault(&from, input, &fault);
                     self.changed = true;
-                    self.crew.report(&from, &fault);
+                    self.group.report(&from, &fault);
                     outcome = *then;
                 }
                 Outcome::Lost(error) => {
@@ -163,9 +163,9 @@ impl Actor {
     }
 
     fn log_fault(&self, version: &Arc<Version>, input: &Input<'_>, fault: &Fault) {
-        self.crew.count_fault(fault);
+        self.group.count_fault(fault);
         let frames = fault.frames.join(" < ");
-        let (plugin, actor, input) = (self.crew.plugin(), &*self.name, input.kind());
+        let (plugin, actor, input) = (self.group.plugin(), &*self.name, input.kind());
         limited!(warn, plugin, actor, actor, version = %version, input, %fault, frames, "guest failed");
     }
 
@@ -174,7 +174,7 @@ impl Actor {
         if let Some(why) = self.sandbox.take_back_lost() {
             let version = self.sandbox.version();
             warn!(actor = %self.name, %version, why, "what going back takes is no longer kept");
-            self.crew.report_no_way_back(version, &self.name, why);
+            self.group.report_no_way_back(version, &self.name, why);
         }
     }
 
@@ -203,22 +203,22 @@ impl Actor {
     ///
     /// # Errors
     /// Why the actor is lost and has to end.
-    pub(crate) fn obey(&mut self, order: Order) -> Result<(), String> {
+    pub(crate) fn handle_command(&mut self, order: ActorCommand) -> Result<(), String> {
         match order {
-            Order::Snapshot(answer) => {
+            ActorCommand::Snapshot(answer) => {
                 let snapshot = blocking::in_place(|| self.sandbox.snapshot());
                 let lost = self.lost(snapshot.as_ref().err());
                 let sample = match snapshot {
                     Err(SwapError::Save(why)) => {
-                        Ok(Sample::Log { past: self.sandbox.past(), why: why.to_string() })
+                        Ok(RehearsalInput::Log { past: self.sandbox.past(), why: why.to_string() })
                     }
-                    snapshot => snapshot.map(Sample::State).map_err(|error| error.to_string()),
+                    snapshot => snapshot.map(RehearsalInput::State).map_err(|error| error.to_string()),
                 };
                 // The asker may have given up; the actor does not mind.
                 let _ = answer.send(sample);
                 lost
             }
-            Order::SetAside(answer) => {
+            ActorCommand::SetAside(answer) => {
                 let why = "it was set aside by an operator".to_owned();
                 match blocking::in_place(|| self.set_aside(&why)) {
                     Ok(()) => {
@@ -231,36 +231,36 @@ impl Actor {
                     }
                 }
             }
-            Order::Weigh(answer) => {
+            ActorCommand::Weigh(answer) => {
                 let _ = answer.send(Ok(self.sandbox.weight()));
                 Ok(())
             }
-            Order::Swap(to, answer) => {
+            ActorCommand::Swap(to, answer) => {
                 let (result, lost) = self.change(&to, |sandbox| sandbox.swap(&to));
                 let _ = answer.send(result);
                 lost
             }
-            Order::Revert(to, answer) => {
+            ActorCommand::Revert(to, answer) => {
                 let (result, lost) = self.change(&to, |sandbox| sandbox.revert(&to));
                 let _ = answer.send(result);
                 lost
             }
-            Order::Keeps(version, answer) => {
+            ActorCommand::Keeps(version, answer) => {
                 let _ = answer.send(Ok(self.sandbox.keeps(version)));
                 Ok(())
             }
-            Order::Checkpoint => self.checkpoint_if_new(),
-            Order::Rewrite => {
+            ActorCommand::Checkpoint => self.checkpoint_if_new(),
+            ActorCommand::Rewrite => {
                 let rewritten = blocking::in_place(|| self.sandbox.rewrite());
                 self.tell_back_lost();
                 self.lost(rewritten.as_ref().err())
             }
-            Order::Rest => self.rest(),
-            Order::Confirm { keep } => {
+            ActorCommand::Rest => self.rest(),
+            ActorCommand::Confirm { keep } => {
                 self.sandbox.confirm(keep);
                 Ok(())
             }
-            Order::Stop => Ok(()),
+            ActorCommand::Stop => Ok(()),
         }
     }
 
@@ -279,13 +279,13 @@ impl Actor {
         match result {
             Ok(()) => {
                 self.changed = true;
-                self.crew.metrics().swap_pause.observe(pause.as_secs_f64());
-                self.crew.metrics().swaps.with_label_values(&["done"]).inc();
+                self.group.metrics().swap_pause.observe(pause.as_secs_f64());
+                self.group.metrics().swaps.with_label_values(&["done"]).inc();
                 debug!(actor = %self.name, %from, %to, pause_us = pause.as_micros(), "version swapped");
                 (Ok(HandOver { pause, bytes: self.sandbox.weight() }), Ok(()))
             }
             Err(error) => {
-                self.crew.metrics().swaps.with_label_values(&["kept"]).inc();
+                self.group.metrics().swaps.with_label_values(&["kept"]).inc();
                 warn!(actor = %self.name, version = %from, %error, "stays on its version");
                 let lost = self.lost(Some(&error));
                 (Err(error.to_string()), lost)
@@ -326,10 +326,10 @@ impl Actor {
         let rested = self.sandbox.rest();
         self.tell_back_lost();
         match rested {
-            Ok(true) => self.crew.metrics().idle_snapshots.inc(),
+            Ok(true) => self.group.metrics().idle_snapshots.inc(),
             Ok(false) => {}
             Err(error) => {
-                limited!(warn, self.crew.plugin(), &self.name, actor = %self.name, %error, "no snapshot");
+                limited!(warn, self.group.plugin(), &self.name, actor = %self.name, %error, "no snapshot");
                 return self.lost(Some(&error));
             }
         }
@@ -348,7 +348,7 @@ impl Actor {
         match trimmed {
             Ok(_) => Ok(()),
             Err(error) => {
-                let (plugin, actor, version) = (self.crew.plugin(), &*self.name, self.sandbox.version());
+                let (plugin, actor, version) = (self.group.plugin(), &*self.name, self.sandbox.version());
                 limited!(warn, plugin, actor, actor, %version, %error, "no snapshot");
                 self.lost(Some(&error))?;
                 if self.sandbox.overgrown() {
@@ -363,7 +363,7 @@ impl Actor {
     fn lost(&mut self, error: Option<&SwapError>) -> Result<(), String> {
         match error {
             Some(SwapError::Save(fault) | SwapError::Unsaved { fault, .. }) => {
-                self.crew.count_fault(fault);
+                self.group.count_fault(fault);
                 Ok(())
             }
             Some(SwapError::Lost(error)) => Err(self.give_up(format!("its guest is lost: {error}"))),
@@ -374,7 +374,7 @@ impl Actor {
     /// The actor has to end: why. What it was is not lost with it.
     fn give_up(&mut self, why: String) -> String {
         // A shard that is down is kept as it is, and waits for a version that takes it.
-        if self.crew.wit_world() == GAME_WORLD
+        if self.group.wit_world() == GAME_WORLD
             && let Err(error) = blocking::in_place(|| self.set_aside(&why))
         {
             error!(actor = %self.name, why, error, "room cannot be set aside, its state is lost");
@@ -386,9 +386,9 @@ impl Actor {
     fn set_aside(&mut self, why: &str) -> Result<(), String> {
         let version = self.sandbox.version();
         let past = self.sandbox.past();
-        let set_aside = self.crew.world().journal.set_aside(&self.name, &past);
+        let set_aside = self.group.world().journal.set_aside(&self.name, &past);
         let file = set_aside.map_err(|error| error.to_string())?;
-        self.crew.count_set_aside();
+        self.group.count_set_aside();
         error!(actor = %self.name, %version, why, file = %file.display(), "room set aside; `hotseat replay` reads the file");
         Ok(())
     }

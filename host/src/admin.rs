@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tower::ServiceExt as _;
 
-pub use self::cluster::Place;
+pub use self::cluster::ClusterHandle;
 use crate::actor::artefacts::Event as PluginEvent;
 use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step, WayBack};
 use crate::cluster::rollout::Rollout;
@@ -34,7 +34,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// What operators can see and move.
 #[derive(Clone)]
-pub struct Node {
+pub struct AdminService {
     /// When the process began to start.
     pub started: Instant,
     /// The roles' names.
@@ -54,7 +54,7 @@ pub struct Node {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// This node among the others.
-    pub place: Place,
+    pub place: ClusterHandle,
 }
 
 /// How much operators may keep of the node. The largest message of each large request is held in memory.
@@ -73,7 +73,7 @@ const PATHS: &str = "not found: there are /metrics, /healthz, /readyz, and gRPC 
 /// Serves operators until `stop` fires; receives `uploads` large requests at a time.
 pub async fn serve(
     listener: TcpListener,
-    node: Node,
+    node: AdminService,
     uploads: usize,
     http: HttpMetrics,
     stop: CancellationToken,
@@ -127,7 +127,7 @@ fn readiness(health: &Health) -> (StatusCode, String) {
     }
 }
 
-impl Node {
+impl AdminService {
     fn named(&self, name: &str) -> Result<&Deployer, Status> {
         self.deployers.get(name).ok_or_else(|| {
             let error = DeployError::Unknown(name.to_owned());
@@ -137,25 +137,25 @@ impl Node {
     }
 }
 
-impl Node {
+impl AdminService {
     fn plugin(&self, deployer: &Deployer) -> Option<proto::Plugin> {
-        let crew = deployer.crew();
-        let live = crew.live()?;
-        let game = self.registry.as_ref().filter(|registry| Arc::ptr_eq(crew, registry.crew()));
+        let group = deployer.group();
+        let live = group.live()?;
+        let game = self.registry.as_ref().filter(|registry| Arc::ptr_eq(group, registry.group()));
         // A probation that has ended by itself needs no word from the deployer.
         let step = match deployer.step() {
             Step::Probation if live.fallback.is_none() => Step::Idle,
             step => step,
         };
         Some(proto::Plugin {
-            name: crew.plugin().to_owned(),
+            name: group.plugin().to_owned(),
             world: live.version.manifest().world.clone(),
             live: Some(version(&live.version)),
             previous: deployer.previous().map(|event| event_version(&event)),
-            rooms: crew.len() as u64,
+            rooms: group.len() as u64,
             players: game.map_or(0, |registry| registry.population().1 as u64),
             state: step.name().to_owned(),
-            traps: crew.faults(),
+            traps: group.faults(),
             problem: deployer
                 .fell_back()
                 .map(|why| format!("came up on an older version: {why}"))
@@ -166,7 +166,7 @@ impl Node {
 }
 
 #[tonic::async_trait]
-impl Admin for Node {
+impl Admin for AdminService {
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusReply>, Status> {
         let rooms = self.registry.as_ref().map_or(0, |registry| registry.population().0);
         Ok(Response::new(proto::StatusReply {
@@ -263,14 +263,14 @@ impl Admin for Node {
         &self,
         _: Request<proto::ClusterRequest>,
     ) -> Result<Response<proto::ClusterReply>, Status> {
-        Ok(Response::new(Node::cluster(self)))
+        Ok(Response::new(AdminService::cluster(self)))
     }
 
     async fn drain(
         &self,
         request: Request<proto::DrainRequest>,
     ) -> Result<Response<proto::DrainReply>, Status> {
-        Node::drain(self, request.into_inner().undo).map(Response::new)
+        AdminService::drain(self, request.into_inner().undo).map(Response::new)
     }
 
     async fn move_session(
@@ -278,7 +278,7 @@ impl Admin for Node {
         request: Request<proto::MoveSessionRequest>,
     ) -> Result<Response<proto::MoveSessionReply>, Status> {
         let proto::MoveSessionRequest { user, to } = request.into_inner();
-        Node::move_session(self, user, &to).await.map(Response::new)
+        AdminService::move_session(self, user, &to).await.map(Response::new)
     }
 }
 

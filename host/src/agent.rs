@@ -21,19 +21,19 @@ use tracing::{info, warn};
 use crate::link::{Close, LeaveReason, Link};
 use crate::telemetry::metrics::Metrics;
 
+mod close;
 mod codec;
-mod ending;
 mod input;
 mod limits;
 mod listener;
 mod login;
-mod roster;
 mod route;
 mod session;
+mod session_table;
 
 pub use limits::{Rate, Rates};
 pub use login::{Authenticator, KEY_MIN, KeyError, LoginError, TokenKey};
-use roster::Roster;
+use session_table::Roster;
 
 /// Turned-away clients that may be waited for at a time, so that their last words reach them.
 const REFUSALS: usize = 64;

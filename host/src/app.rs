@@ -1,11 +1,11 @@
 //! App: a configuration made into a running node.
 
+mod builtin;
 mod membership;
-mod natives;
 mod plugins;
 mod rollouts;
+mod runtime;
 mod settings;
-mod works;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,30 +16,29 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::membership::{Membership, Telling};
-use self::natives::NativeParts;
-use self::works::{Works, WorksParts};
+use self::builtin::BuiltinParts;
+use self::membership::{Announcement, Membership};
+use self::runtime::{Runtime, RuntimeParts};
 use crate::actor::ServiceError;
 use crate::actor::artefacts::ArtefactError;
 pub use crate::actor::deploy::{DeployError, DeployReport};
 use crate::actor::metrics::ActorMetrics;
-use crate::admin::{self, Node};
+use crate::admin::{self, AdminService};
 use crate::agent::{Agent, AgentError, KeyError};
+use crate::cluster::link::server::LinkServer;
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
 use crate::cluster::rollout::Rollout;
-use crate::cluster::stream::GameStreams;
-use crate::cluster::terminal::Terminal;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
 use crate::discovery::backends::BackendsError;
 use crate::game::{ProfileError, metrics::GameMetrics};
+use crate::gonet::GameStreams;
 use crate::journal::JournalError;
 use crate::link;
 use crate::peer::SecurityError;
 use crate::plugin::EngineError;
-use crate::service::metrics::ServiceMetrics;
-use crate::service::{self, Door, ShardsError};
+use crate::service::{self, GrpcServer, ShardsError, metrics::ServiceMetrics};
 use crate::snowflake::{SnowflakeError, now_ms};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
@@ -59,9 +58,9 @@ pub struct App {
     agent: Option<JoinHandle<()>>,
     streams: Option<GameStreams>,
     servers: Vec<JoinHandle<()>>,
-    works: Option<Works>,
+    runtime: Option<Runtime>,
     membership: Membership,
-    terminal: Option<Terminal>,
+    link_server: Option<LinkServer>,
     grace: Duration,
 }
 
@@ -230,10 +229,10 @@ impl App {
         let counts = !wanted.is_empty() || config.roles.contains(&Role::Snowflake);
         let registry = counts.then_some(&metrics.registry);
         let membership = Membership::join(&config, &security, cluster_metrics, registry).await?;
-        let mut works = match wanted.is_empty() {
+        let mut runtime = match wanted.is_empty() {
             true => None,
             false => Some(
-                Works::start(WorksParts {
+                Runtime::start(RuntimeParts {
                     config: &config,
                     wanted,
                     security: &security,
@@ -248,9 +247,9 @@ impl App {
                 .await?,
             ),
         };
-        let registry = works.as_ref().and_then(|works| works.registry.clone());
-        let deployers = works.as_ref().map(|works| works.deployers.clone()).unwrap_or_default();
-        let not_started = works.as_ref().map(|works| works.not_started.clone()).unwrap_or_default();
+        let registry = runtime.as_ref().and_then(|runtime| runtime.registry.clone());
+        let deployers = runtime.as_ref().map(|runtime| runtime.deployers.clone()).unwrap_or_default();
+        let not_started = runtime.as_ref().map(|runtime| runtime.not_started.clone()).unwrap_or_default();
         let rollouts = rollouts::rollouts(&config, &membership, &deployers);
 
         let (agent_link, agent_asks) = link::link(ATTACHING);
@@ -269,7 +268,7 @@ impl App {
         let stop = CancellationToken::new();
         let sessions = agent.as_ref().map(Agent::sessions);
         let players = membership.players(registry.clone());
-        let (natives, streams, terminal) = natives::natives(NativeParts {
+        let (builtin, streams, link_server) = builtin::builtin(BuiltinParts {
             config: &config,
             membership: &membership,
             registry: registry.as_ref(),
@@ -280,9 +279,9 @@ impl App {
             stop: &stop,
         });
         let http_metrics = service_metrics.http.clone();
-        let door = Door {
-            plane: works.as_ref().map(|works| Arc::clone(&works.plane)),
-            natives,
+        let server = GrpcServer {
+            router: runtime.as_ref().map(|runtime| Arc::clone(&runtime.router)),
+            builtin,
             security,
             metrics: service_metrics,
         };
@@ -297,34 +296,35 @@ impl App {
         if membership.is_shared() {
             let plugins = deployers.keys().filter(|name| *name != GAME_LOGIC).cloned();
             let services = membership::role_services(&config).into_iter().chain(plugins).collect();
-            let telling = Telling {
+            let announcement = Announcement {
                 info,
                 sessions: sessions.clone(),
                 registry: registry.clone(),
                 deployers: deployers.clone(),
-                dormant: works.as_ref().map(|works| works.dormant.clone()).unwrap_or_default(),
+                dormant: runtime.as_ref().map(|runtime| runtime.dormant.clone()).unwrap_or_default(),
                 standing: rollouts.get(GAME_LOGIC).map(Rollout::standing),
             };
-            membership.take_name(&telling.first()).await?;
-            servers.push(membership.stand(telling, services, stop.clone()));
+            membership.take_name(&announcement.first()).await?;
+            servers.push(membership.stand(announcement, services, stop.clone()));
             if agent.is_some() || streams.is_some() {
                 let router = membership.router(registry.as_ref().map(|_| rooms_link));
                 servers.push(tokio::spawn(router.run(agent_asks)));
             }
         }
-        if let Some(works) = &mut works {
-            servers.extend(works.run());
-            if let Some(registry) = &works.registry {
+        if let Some(runtime) = &mut runtime {
+            servers.extend(runtime.run());
+            if let Some(registry) = &runtime.registry {
                 servers.push(tokio::spawn(Arc::clone(registry).serve(rooms_asks)));
                 if let Some(rollout) = rollouts.get(GAME_LOGIC) {
-                    let steward = membership.steward(&config, registry, &works.dormant, rollout.standing());
-                    servers.push(tokio::spawn(steward.run(stop.clone())));
+                    let rebalancer =
+                        membership.rebalancer(&config, registry, &runtime.dormant, rollout.standing());
+                    servers.push(tokio::spawn(rebalancer.run(stop.clone())));
                 }
             }
         }
         servers.extend(rollouts::follow(&rollouts, &membership, &stop));
         let roles = config.roles.iter().map(ToString::to_string).collect();
-        let node = Node {
+        let node = AdminService {
             started,
             roles,
             listen,
@@ -337,10 +337,10 @@ impl App {
             place,
         };
         servers.push(tokio::spawn(admin::serve(admin.0, node, config.uploads, http_metrics, stop.clone())));
-        servers.push(tokio::spawn(service::serve(grpc.0, door, stop.clone())));
+        servers.push(tokio::spawn(service::serve(grpc.0, server, stop.clone())));
         let agent = agent.map(|agent| tokio::spawn(agent.run(stop.clone())));
         let grace = Duration::from_millis(config.shutdown_grace_ms);
-        Ok(Self { addrs, stop, agent, streams, servers, works, membership, terminal, grace })
+        Ok(Self { addrs, stop, agent, streams, servers, runtime, membership, link_server, grace })
     }
 
     /// Where the node listens.
@@ -358,15 +358,15 @@ impl App {
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, name: &str, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
-        let deployer = self.works.as_ref().and_then(|works| works.deployers.get(name));
+        let deployer = self.runtime.as_ref().and_then(|runtime| runtime.deployers.get(name));
         deployer.ok_or_else(|| DeployError::Unknown(name.to_owned()))?.deploy(artefact).await
     }
 
     /// Ends the node: rooms handed to other hosts, sessions told and closed, rooms ended, everything written.
     pub async fn stop(self) {
         if self.membership.is_member() {
-            let registry = self.works.as_ref().and_then(|works| works.registry.as_ref());
-            self.membership.drain(registry, self.terminal.as_ref(), self.grace / 2).await;
+            let registry = self.runtime.as_ref().and_then(|runtime| runtime.registry.as_ref());
+            self.membership.drain(registry, self.link_server.as_ref(), self.grace / 2).await;
         }
         self.stop.cancel();
         if let Some(agent) = self.agent
@@ -379,8 +379,8 @@ impl App {
         {
             warn!("game streams did not end in time");
         }
-        if let Some(works) = &self.works {
-            works.stop().await;
+        if let Some(runtime) = &self.runtime {
+            runtime.stop().await;
         }
         for server in self.servers {
             // Those that wait for a sender that lives on are ended here; they hold nothing but the registry.
@@ -392,8 +392,8 @@ impl App {
         if let Some(snowflake) = snowflake {
             snowflake.close().await;
         }
-        if let Some(works) = self.works {
-            works.close().await;
+        if let Some(runtime) = self.runtime {
+            runtime.close().await;
         }
         discovery.close().await;
     }

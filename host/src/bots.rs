@@ -23,7 +23,7 @@ pub use report::{Latency, LongestWait, RefusalCount, Report, Stretch};
 pub use tally::Tally;
 pub use text::{Fact, count, latencies as latency_table, span};
 
-use bot::Birth;
+use bot::BotStart;
 use tally::{Board, Crowd, Wait, latencies};
 
 /// Most clients of a fleet.
@@ -174,7 +174,7 @@ impl Fleet {
         for number in 0..options.clients {
             let (sender, stop) = oneshot::channel();
             stops.push(sender);
-            bots.spawn(bot::live(Birth {
+            bots.spawn(bot::live(BotStart {
                 number,
                 options: Arc::clone(&options),
                 board: Arc::clone(&board),

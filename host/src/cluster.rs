@@ -1,26 +1,18 @@
 //! Cluster: what makes several nodes one host.
 //!
-//! [`node`] says who is there, [`placement`] who has which home room, [`router`] brings an agent's sessions to the
-//! host that has their room: through the queues of [`crate::link`] in this process, through a trunk to another
-//! one, where a [`terminal`] does what sessions do here. [`stream`] does so for the agents of the original. [`players`] brings to
-//! players what others than their rooms have for them.
+//! [`node`] says which nodes there are, and [`placement`] which host has which home room. [`link`] connects the sessions of an
+//! agent with the host that has their room. [`rooms`] decides which rooms this host has, hands rooms over to other hosts, and
+//! takes up the rooms of hosts that have died. [`rollout`] puts one version live on all nodes. [`player_directory`] finds players
+//! on whichever node they are. [`continuity`] notices that etcd has lost its data.
 
 pub mod continuity;
-pub mod estate;
-pub mod handover;
+pub mod link;
 pub mod metrics;
 pub mod node;
 pub mod placement;
-pub mod players;
-pub mod progress;
+pub mod player_directory;
 pub mod rollout;
-pub mod router;
-pub mod server;
-pub mod steward;
-pub mod stream;
-pub mod terminal;
-mod trunk;
-mod warden;
+pub mod rooms;
 
-/// The version of the link's protocol (`proto/cluster.proto`). Peers of another one are refused.
+/// The version of the link's protocol (`proto/cluster.proto`). A peer of another version is refused.
 pub const LINK_VERSION: u32 = 1;

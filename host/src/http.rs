@@ -5,8 +5,8 @@
 //! not known here.
 
 mod body;
+mod liveness;
 pub mod metrics;
-mod signs;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -34,8 +34,8 @@ use tower::service_fn;
 use tracing::{debug, warn};
 
 use self::body::{Answer, Upload};
+use self::liveness::{Open, Signs, Watched};
 use self::metrics::HttpMetrics;
-use self::signs::{Open, Signs, Watched};
 use crate::overdue::within;
 
 /// Requests and streams that one connection may have open.

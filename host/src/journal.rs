@@ -5,11 +5,11 @@
 //! more, and segments that hold nothing of use are removed. Knows rooms by name and their records as bytes.
 
 pub mod check;
+mod dead_letters;
 pub mod disk;
 mod dormant;
 mod head;
-mod letters;
-mod look;
+mod inspect;
 mod metrics;
 mod record;
 mod recover;
@@ -30,16 +30,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 
+pub use dead_letters::{About, Cause, Context, Counters, DeadLetterFile, DeadLetters};
 use disk::{Disk, RealDisk};
 pub use dormant::Dormant;
-pub use letters::{About, Cause, Context, Counters, Letter, Letters};
-pub use look::{DeadLetter, Found, LookError, look, look_at};
+pub use inspect::{DeadLetter, Found, InspectError, inspect, look_at};
 pub use metrics::JournalMetrics;
 use record::Kind;
 pub use rollback::{RollbackError, RollbackFile, RollbackStore};
 use segment::Segments;
 use state::Shared;
-pub use survey::{Damage, Past, Torn};
+pub use survey::{Damage, SavedState, Torn};
 use usage::Usage;
 pub use writer::Steps;
 use writer::Writer;
@@ -143,7 +143,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn open(dir: &Path, bounds: Bounds) -> Result<(Self, BTreeMap<String, Past>), JournalError> {
+    pub fn open(dir: &Path, bounds: Bounds) -> Result<(Self, BTreeMap<String, SavedState>), JournalError> {
         Self::open_in(dir, bounds, Surroundings::default())
     }
 
@@ -155,11 +155,11 @@ impl Journal {
         dir: &Path,
         bounds: Bounds,
         surroundings: Surroundings,
-    ) -> Result<(Self, BTreeMap<String, Past>), JournalError> {
-        let (journal, pasts, writer) = Self::read(dir, bounds, surroundings)?;
+    ) -> Result<(Self, BTreeMap<String, SavedState>), JournalError> {
+        let (journal, saved_states, writer) = Self::read(dir, bounds, surroundings)?;
         let thread = writer::start(writer).map_err(segment::at(dir))?;
         *journal.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok((journal, pasts))
+        Ok((journal, saved_states))
     }
 
     /// As [`Self::open_in`], but written only when the third value is told to: for simulations.
@@ -170,9 +170,9 @@ impl Journal {
         dir: &Path,
         bounds: Bounds,
         surroundings: Surroundings,
-    ) -> Result<(Self, BTreeMap<String, Past>, Steps), JournalError> {
-        let (journal, pasts, writer) = Self::read(dir, bounds, surroundings)?;
-        Ok((journal, pasts, Steps::new(writer)))
+    ) -> Result<(Self, BTreeMap<String, SavedState>, Steps), JournalError> {
+        let (journal, saved_states, writer) = Self::read(dir, bounds, surroundings)?;
+        Ok((journal, saved_states, Steps::new(writer)))
     }
 
     /// The same on the machine's disk.
@@ -182,7 +182,7 @@ impl Journal {
     pub fn stepped(
         dir: &Path,
         bounds: Bounds,
-    ) -> Result<(Self, BTreeMap<String, Past>, Steps), JournalError> {
+    ) -> Result<(Self, BTreeMap<String, SavedState>, Steps), JournalError> {
         Self::stepped_in(dir, bounds, Surroundings::default())
     }
 
@@ -190,7 +190,7 @@ impl Journal {
         dir: &Path,
         bounds: Bounds,
         surroundings: Surroundings,
-    ) -> Result<(Self, BTreeMap<String, Past>, Writer), JournalError> {
+    ) -> Result<(Self, BTreeMap<String, SavedState>, Writer), JournalError> {
         let Surroundings { disk, part, metrics } = surroundings;
         let segments = Segments::open(Arc::clone(&disk), dir)?;
         let mut found = recover::read(&segments)?;
@@ -204,10 +204,10 @@ impl Journal {
         let owned = rooms.iter().filter(|(_, room)| room.past.generation > 0);
         let owned = owned.map(|(name, room)| (Arc::from(name.as_str()), room.past.generation));
         shared.lock().generations.extend(owned);
-        let pasts = rooms.into_iter().map(|(name, room)| (name, room.past)).collect();
+        let saved_states = rooms.into_iter().map(|(name, room)| (name, room.past)).collect();
         let writer = Writer::new(Arc::clone(&shared), segments, &found, (part, metrics));
         let (periods, thread) = (Mutex::default(), Mutex::default());
-        Ok((Self { dir: dir.to_owned(), disk, shared, periods, writer: thread }, pasts, writer))
+        Ok((Self { dir: dir.to_owned(), disk, shared, periods, writer: thread }, saved_states, writer))
     }
 
     /// `who` needs its records synced so often from now on; who needs it most often decides.
@@ -249,7 +249,7 @@ impl Journal {
         }
     }
 
-    /// The generation of a room, see [`Past::generation`].
+    /// The generation of a room, see [`SavedState::generation`].
     pub fn generation(&self, room: &str) -> u64 {
         self.shared.lock().generations.get(room).copied().unwrap_or(0)
     }
@@ -320,7 +320,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Io`].
-    pub fn set_aside(&self, room: &str, past: &Past) -> Result<PathBuf, JournalError> {
+    pub fn set_aside(&self, room: &str, past: &SavedState) -> Result<PathBuf, JournalError> {
         let name = format!("{}-{}.seg", room.replace('/', "_"), crate::snowflake::now_ms());
         let path = self.dir.join("aside").join(name);
         segment::write_aside(&*self.disk, &path, room, past)?;

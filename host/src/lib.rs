@@ -23,6 +23,7 @@ pub mod demo;
 pub mod discovery;
 pub mod files;
 pub mod game;
+pub mod gonet;
 pub mod http;
 pub mod journal;
 pub mod link;

@@ -18,7 +18,7 @@ mod seat;
 pub use frames::{Frames, FramesBuilder, TornFrames};
 pub use line::{Cut, Line};
 pub use outbox::{Broadcast, Outbox, Push, Remote, Taken};
-pub use seat::{Attaching, Blocked, EARLY_MAX, Early, Gone, Heeded, Seat, Unheard, unseat};
+pub use seat::{Attaching, Blocked, EARLY_MAX, EarlySignals, Gone, Seat, SignalOutcome, Unheard, unseat};
 
 /// A player's account. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +68,7 @@ pub enum LeaveReason {
     Shutdown = 6,
     /// The way to the player's agent broke. No guest sees this: the player may come back, and `leave` says
     /// [`Self::Lost`] if it does not.
-    Astray = u32::MAX,
+    LinkLost = u32::MAX,
 }
 
 impl LeaveReason {
@@ -205,14 +205,14 @@ pub struct Attach {
     /// Who.
     pub player: Player,
     /// Where.
-    pub wish: Wish,
+    pub request: SeatRequest,
     /// Answered with where its frames go, after the room's mailbox holds its [`Up::Join`].
     pub seat: oneshot::Sender<Result<Uplink, AttachError>>,
 }
 
 /// Where a session wants to sit.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct SeatRequest {
     /// The room; none means the user's home room.
     pub room: Option<String>,
     /// The node that is known to have it.
@@ -227,7 +227,7 @@ pub struct Wish {
 
 /// What the agent asks of the game side.
 #[derive(Debug)]
-pub enum Ask {
+pub enum LinkRequest {
     /// A seat.
     Attach(Attach),
     /// The user's home room has come here; its player sits at another host.
@@ -297,11 +297,11 @@ pub enum AttachError {
 /// The agent's end of the link.
 #[derive(Debug, Clone)]
 pub struct Link {
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<LinkRequest>,
 }
 
 /// Makes a link whose game end takes at most `waiting` questions at a time.
-pub fn link(waiting: usize) -> (Link, mpsc::Receiver<Ask>) {
+pub fn link(waiting: usize) -> (Link, mpsc::Receiver<LinkRequest>) {
     let (asks, requests) = mpsc::channel(waiting);
     (Link { asks }, requests)
 }
@@ -314,9 +314,9 @@ impl Link {
     ///
     /// # Errors
     /// As [`AttachError`] says; nothing is left behind then.
-    pub async fn attach(&self, player: Player, wish: Wish) -> Result<Uplink, AttachError> {
+    pub async fn attach(&self, player: Player, request: SeatRequest) -> Result<Uplink, AttachError> {
         let (seat, answer) = oneshot::channel();
-        let ask = Ask::Attach(Attach { player, wish, seat });
+        let ask = LinkRequest::Attach(Attach { player, request, seat });
         self.asks.send(ask).await.map_err(|_| AttachError::Shutdown)?;
         answer.await.map_err(|_| AttachError::Shutdown)?
     }
@@ -324,12 +324,12 @@ impl Link {
     /// Tells who is to keep track of a user from now on that it is connected, and through what.
     pub async fn note(&self, player: Player, login: u64) {
         // A game side that is gone keeps track of nobody.
-        let _ = self.asks.send(Ask::Note { player, login }).await;
+        let _ = self.asks.send(LinkRequest::Note { player, login }).await;
     }
 
     /// Tells whoever keeps track of the user that its session has ended. Its room hears of it from its mailbox.
     pub async fn left(&self, user: UserId, session: SessionId) {
         // A game side that is gone keeps track of nobody.
-        let _ = self.asks.send(Ask::Left { user, session }).await;
+        let _ = self.asks.send(LinkRequest::Left { user, session }).await;
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) const LATE: Duration = Duration::from_millis(500);
 
 /// Long enough for everything that has come to be read before the next look.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What has been done about a deadline that has passed.
 #[derive(Debug, Default)]
@@ -28,9 +28,9 @@ impl Overdue {
         let looked = std::mem::replace(&mut self.looked, true);
         if late > LATE {
             // The other side may have stood still as well, and gets as long to be heard again.
-            return Some(late.min(limit).max(LOOK));
+            return Some(late.min(limit).max(POLL_INTERVAL));
         }
-        (!looked).then_some(LOOK)
+        (!looked).then_some(POLL_INTERVAL)
     }
 
     /// What was awaited has come.
@@ -62,10 +62,10 @@ mod tests {
     #[test]
     fn a_deadline_is_acted_on_at_the_second_look_in_time() {
         let mut overdue = Overdue::default();
-        assert_eq!(overdue.again(Duration::ZERO, 3 * SECOND), Some(LOOK));
+        assert_eq!(overdue.again(Duration::ZERO, 3 * SECOND), Some(POLL_INTERVAL));
         assert_eq!(overdue.again(LATE, 3 * SECOND), None);
         overdue.met();
-        assert_eq!(overdue.again(LATE, 3 * SECOND), Some(LOOK));
+        assert_eq!(overdue.again(LATE, 3 * SECOND), Some(POLL_INTERVAL));
     }
 
     #[test]

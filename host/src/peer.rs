@@ -6,7 +6,7 @@
 
 mod dialer;
 #[cfg(test)]
-pub(crate) mod forge;
+pub(crate) mod test_certs;
 mod tls;
 mod token;
 
@@ -20,7 +20,7 @@ pub use self::dialer::{Answer, ConnectError, DialError, Dialer, Network, PeerCha
 use self::tls::Tls;
 pub use self::tls::TlsFiles;
 use self::token::Token;
-pub use self::token::{Stranger, TOKEN_MIN};
+pub use self::token::{TOKEN_MIN, Unauthenticated};
 
 /// What nodes show each other. Cheap to clone. The default asks for nothing and shows nothing: everyone is a peer.
 #[derive(Clone, Default)]
@@ -101,7 +101,7 @@ impl Security {
     ///
     /// # Errors
     /// If there is a secret and the request has not shown it.
-    pub fn admit(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+    pub fn admit(&self, headers: &HeaderMap) -> Result<(), Unauthenticated> {
         self.token.as_ref().map_or(Ok(()), |token| token.check(headers))
     }
 }

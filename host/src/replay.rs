@@ -19,7 +19,7 @@ pub use plugins::{Plugins, belongs};
 pub use run::{Ended, Happened, Run, State, Step, Summary};
 pub use source::{Case, Source};
 
-use crate::journal::LookError;
+use crate::journal::InspectError;
 use crate::plugin::{EngineError, Fault, InputError, LoadError, VersionError};
 
 /// Why something is not replayed.
@@ -27,7 +27,7 @@ use crate::plugin::{EngineError, Fault, InputError, LoadError, VersionError};
 pub enum ReplayError {
     /// The file or journal cannot be read.
     #[error(transparent)]
-    Look(#[from] LookError),
+    Look(#[from] InspectError),
     /// A room's base is not one of this version of the host.
     #[error("the base of room {0:?} cannot be read: another version of hotseat wrote it")]
     Base(String),

@@ -26,7 +26,7 @@ mod metrics;
 mod sequences;
 mod service;
 
-pub use clock::{Clock, Told, now_ms};
+pub use clock::{Clock, FakeClock, now_ms};
 pub use error::{IdsError, SnowflakeError};
 pub use generator::{AHEAD_MS, Block, Generator, GeneratorError, MACHINES, TIME_END_MS};
 pub use ids::Ids;

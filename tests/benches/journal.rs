@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use game_logic::{Arena, V1};
 use hotseat::actor::{Replica, Start};
-use hotseat::journal::{BUFFER_BYTES, Bounds, Journal, Past, SEGMENT_BYTES};
+use hotseat::journal::{BUFFER_BYTES, Bounds, Journal, SEGMENT_BYTES, SavedState};
 use hotseat::plugin::{Env, Input, Records, Verdict, Version};
 use hotseat_guest::testing::{TestRoom, TestShard};
 use hotseat_services::rank::{Change, method};
@@ -134,8 +134,8 @@ fn recover<N: Native>(
     let mut past = None;
     let read = median_of_three(|| {
         let (opened, time) = spent(|| Ok(Journal::open(&dir.path().join("journal"), BOUNDS)?))?;
-        let (journal, mut pasts) = opened;
-        past = pasts.remove(name);
+        let (journal, mut saved_states) = opened;
+        past = saved_states.remove(name);
         journal.close();
         Ok(time)
     })?;
@@ -171,7 +171,7 @@ fn base() -> Result<Vec<u8>> {
     Ok(base)
 }
 
-fn replay_in_guest(name: &str, past: &Past, version: &Arc<Version>) -> Result<Replica> {
+fn replay_in_guest(name: &str, past: &SavedState, version: &Arc<Version>) -> Result<Replica> {
     let start = Start::read(name, &past.base, &BTreeMap::new()).context("a base")?;
     let log = Records::from_bytes(past.inputs.clone())?;
     let mut replica = Replica::begin(&start, version)?;
@@ -185,7 +185,7 @@ fn replay_in_guest(name: &str, past: &Past, version: &Arc<Version>) -> Result<Re
     Ok(replica)
 }
 
-fn replay_natively<N: Native>(name: &str, past: &Past) -> Result<N> {
+fn replay_natively<N: Native>(name: &str, past: &SavedState) -> Result<N> {
     let log = Records::from_bytes(past.inputs.clone())?;
     let mut native = N::open(name)?;
     for record in log.iter() {

@@ -175,7 +175,7 @@ impl Cluster {
 
     /// The host that has a user's home room, once one has.
     pub(crate) async fn host_of(&self, user: u64) -> String {
-        let (etcd, home) = (self.etcd.client().await, Homes::shared(HOMES).of(user));
+        let (etcd, home) = (self.etcd.client().await, Homes::clustered(HOMES).of(user));
         let key = format!("/test/rooms/home/{home}");
         eventually("an owner", async || {
             let found = etcd.clone().get(key.as_str(), None).await.unwrap();
@@ -279,7 +279,7 @@ pub(crate) fn user_of(device: &str) -> u64 {
 
 /// The home room of the user that logs in as that device.
 pub(crate) fn home_of(device: &str) -> u32 {
-    Homes::shared(HOMES).of(user_of(device))
+    Homes::clustered(HOMES).of(user_of(device))
 }
 
 /// Bots at work.

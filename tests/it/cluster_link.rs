@@ -74,13 +74,13 @@ where
 }
 
 /// An agent that is none.
-struct Stranger {
+struct Unauthenticated {
     ups: mpsc::Sender<UpBatch>,
     downs: Streaming<DownBatch>,
     heard: VecDeque<Down>,
 }
 
-impl Stranger {
+impl Unauthenticated {
     async fn welcome(channel: &Channel) -> Self {
         let (ups, mut downs) = open(channel, Some(hello(1))).await.unwrap();
         let first = timeout(PATIENCE, downs.message()).await.unwrap().unwrap().unwrap();
@@ -153,7 +153,7 @@ async fn peers_that_say_what_no_agent_says_disturb_nobody() {
     ping(&mut alice, 1).await;
 
     // One that speaks the language, and says odd things.
-    let mut odd = Stranger::welcome(&channel).await;
+    let mut odd = Unauthenticated::welcome(&channel).await;
     let torn = Bytes::from_static(&[0, 9, 1]);
     let seat = |user, backlog| What::Attach(Attach { user, backlog, ..Attach::default() });
     for what in [None, Some(What::Frames(torn.clone())), Some(What::Fence(Fence {})), Some(What::Leave(77))] {

@@ -94,7 +94,7 @@ async fn a_game_sends_its_players_to_another_host_and_back() {
         let (host, other) = if number % 2 == 0 { ("game-1", "game-2") } else { ("game-2", "game-1") };
         let device = format!("wanderer-{number}");
         let (client, user) = cluster.player_of("agent-1", host, &device).await;
-        let home = format!("home/{}", hotseat::game::Homes::shared(HOMES).of(user));
+        let home = format!("home/{}", hotseat::game::Homes::clustered(HOMES).of(user));
         wanderers.push(tokio::spawn(wander(client, home, format!("den@{other}"))));
     }
     for wanderer in wanderers {
@@ -196,7 +196,7 @@ async fn operators_and_pushes_find_players_at_every_host() {
     let (alice, user) = cluster.player_of("agent-1", "game-1", "alice").await;
     let (mut bob, other) = cluster.player_of("agent-2", "game-2", "bob").await;
     assert_eq!(enter(&mut bob, "x").await.arena, "x");
-    let home = format!("home/{}", hotseat::game::Homes::shared(HOMES).of(user));
+    let home = format!("home/{}", hotseat::game::Homes::clustered(HOMES).of(user));
     let nodes = ["game-1", "game-2", "agent-1", "agent-2"];
     let doors: Vec<_> = nodes.iter().map(|node| cluster.node(node).admin().to_owned()).collect();
     let services: Vec<_> = nodes.iter().map(|node| cluster.node(node).grpc().to_owned()).collect();

@@ -126,7 +126,7 @@ fn row<'a>(status: &'a Value, node: &str) -> &'a Value {
 async fn users_of(cluster: &Cluster, hosts: [&str; 2]) -> [u64; 2] {
     let discovery = cluster.etcd.discovery(3);
     let view = discovery.watch("rooms/home/");
-    let homes = Homes::alone(256);
+    let homes = Homes::single_node(256);
     eventually("all claims", async || (view.borrow().entries.len() == 256).then_some(())).await;
     let view = view.borrow();
     hosts.map(|host| {

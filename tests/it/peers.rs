@@ -11,7 +11,7 @@ use hotseat::app::StartError;
 use hotseat::config::Config;
 use hotseat::peer::{Dialer, PeerChannel, Security, TlsFiles};
 use hotseat::service::metrics::ServiceMetrics;
-use hotseat::service::{Door, Natives, serve};
+use hotseat::service::{BuiltinServices, GrpcServer, serve};
 use hotseat_services::rank::{Change, RankingServiceClient};
 use misbehave::{ANSWER, CALL};
 use tempfile::TempDir;
@@ -30,10 +30,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
-#[path = "../../host/src/peer/forge.rs"]
-mod forge;
+#[path = "../../host/src/peer/test_certs.rs"]
+mod test_certs;
 
-use self::forge::Ca;
+use self::test_certs::Ca;
 use crate::guests::{guests, services};
 use crate::process::{Process, hotseat, run};
 use crate::world::{PATIENCE, World, ask};
@@ -310,7 +310,7 @@ impl tower::Service<Request<Body>> for Echo {
     }
 }
 
-/// Asks a door that has no plugins: `grpc-status`, `userid` and `authorization` of the answer.
+/// Asks a gRPC server that has no plugins: `grpc-status`, `userid` and `authorization` of the answer.
 async fn echo(channel: &mut PeerChannel, path: &str) -> [Option<String>; 3] {
     let request = Request::builder().method("POST").uri(path).header("content-type", "application/grpc");
     let request = request.header("userid", "7").body(Body::empty()).unwrap();
@@ -325,14 +325,14 @@ async fn what_a_stranger_says_of_a_user_is_not_heard() {
     let files = Files::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr: SocketAddr = listener.local_addr().unwrap();
-    let door = Door {
-        plane: None,
-        natives: Natives::described_by(hotseat::proto::DESCRIPTORS).add(Echo),
+    let server = GrpcServer {
+        router: None,
+        builtin: BuiltinServices::described_by(hotseat::proto::DESCRIPTORS).add(Echo),
         security: Security::load(Some(&files.token), None).unwrap(),
         metrics: ServiceMetrics::register(&prometheus::Registry::new()).unwrap(),
     };
     let stop = CancellationToken::new();
-    let served = tokio::spawn(serve(listener, door, stop.clone()));
+    let served = tokio::spawn(serve(listener, server, stop.clone()));
     let mut peer = Files::dialer(Some(&files.token), None).open(&addr.to_string()).unwrap();
     let mut stranger = Dialer::default().open(&addr.to_string()).unwrap();
     let text = |text: &str| Some(text.to_owned());
@@ -344,7 +344,7 @@ async fn what_a_stranger_says_of_a_user_is_not_heard() {
     HealthClient::new(peer.clone()).check(request).await.unwrap();
     reflect(peer).await.unwrap();
     stop.cancel();
-    timeout(PATIENCE, served).await.expect("the door closes").unwrap();
+    timeout(PATIENCE, served).await.expect("the server closes").unwrap();
 }
 
 #[test]

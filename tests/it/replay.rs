@@ -5,7 +5,7 @@ mod shell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hotseat::journal::{Found, look};
+use hotseat::journal::{Found, inspect};
 use hotseat_client::Client;
 use hotseat_packet::code;
 use hotseat_services::rank::{Change, RankingServiceClient};
@@ -22,8 +22,8 @@ use crate::world::{World, ask, eventually, refusal};
 /// Waits until the journal in `data` holds that payload of the home room.
 async fn journalled(data: &Path, payload: &[u8]) {
     eventually("journalled input", async || {
-        let Ok(Found::Rooms { pasts, .. }) = look(&data.join("journal")) else { return None };
-        let inputs = &pasts.get("home/0")?.inputs;
+        let Ok(Found::Rooms { saved_states, .. }) = inspect(&data.join("journal")) else { return None };
+        let inputs = &saved_states.get("home/0")?.inputs;
         inputs.windows(payload.len()).any(|bytes| bytes == payload).then_some(())
     })
     .await;
@@ -255,8 +255,10 @@ async fn a_service_is_replayed_as_rooms_are() {
     // Each room of a data directory on the plugin it is of, or those of one plugin alone.
     let _alice = world.client("alice").await;
     eventually("home room", async || {
-        let Ok(Found::Rooms { pasts, .. }) = look(&world.data_dir().join("journal")) else { return None };
-        pasts.contains_key("home/0").then_some(())
+        let Ok(Found::Rooms { saved_states, .. }) = inspect(&world.data_dir().join("journal")) else {
+            return None;
+        };
+        saved_states.contains_key("home/0").then_some(())
     })
     .await;
     says(

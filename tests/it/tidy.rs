@@ -1,5 +1,6 @@
 //! What the sources promise about themselves: who may know whom, how long a file may be.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::guests::root;
@@ -77,146 +78,52 @@ fn none(sources: &[Source], bad: impl Fn(&str) -> Option<String>) {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// The modules of the host and those that each may use, as the table in ARCHITECTURE.md has them.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = map.split_once("## Modules and their arrows").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<_> = line.split('|').collect();
+        (names(cells[1]).pop_first().unwrap(), names(cells[3]))
+    };
+    rows.map(row).collect()
+}
+
 #[test]
-fn arrows_of_dependency_point_one_way() {
-    for (name, forbidden) in [
-        (
-            "actor",
-            &["game", "service", "agent", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"][..],
-        ),
-        (
-            "http",
-            &[
-                "actor", "game", "service", "agent", "link", "admin", "app", "cli", "plugin", "journal",
-                "config",
-            ],
-        ),
-        ("service", &["game", "agent", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"]),
-        (
-            "journal",
-            &["actor", "game", "service", "agent", "plugin", "link", "admin", "app", "cli", "config"],
-        ),
-        (
-            "agent",
-            &[
-                "actor",
-                "cluster",
-                "discovery",
-                "service",
-                "game",
-                "plugin",
-                "admin",
-                "app",
-                "cli",
-                "bots",
-                "demo",
-                "proto",
-                "snowflake",
-            ],
-        ),
-        (
-            "cluster",
-            &["agent", "service", "plugin", "admin", "app", "cli", "bots", "demo", "replay", "config"],
-        ),
-        (
-            "game",
-            &["cluster", "discovery", "service", "agent", "admin", "app", "cli", "bots", "demo", "proto"],
-        ),
-        (
-            "plugin",
-            &[
-                "actor", "service", "agent", "game", "link", "admin", "app", "cli", "bots", "demo", "proto",
-                "config",
-            ],
-        ),
-        (
-            "link",
-            &[
-                "actor", "cluster", "service", "agent", "game", "plugin", "admin", "app", "cli", "bots",
-                "demo", "config",
-            ],
-        ),
-        (
-            "discovery",
-            &[
-                "actor",
-                "agent",
-                "game",
-                "journal",
-                "plugin",
-                "service",
-                "snowflake",
-                "link",
-                "admin",
-                "app",
-                "cli",
-                "bots",
-                "demo",
-                "replay",
-                "proto",
-                "config",
-            ],
-        ),
-        (
-            "config",
-            &["discovery", "agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"],
-        ),
-        ("telemetry", &["agent", "game", "plugin", "link", "admin", "app", "cli", "bots", "demo", "proto"]),
-        (
-            "peer",
-            &[
-                "actor",
-                "service",
-                "agent",
-                "game",
-                "plugin",
-                "link",
-                "admin",
-                "app",
-                "cli",
-                "bots",
-                "demo",
-                "proto",
-                "config",
-                "telemetry",
-            ],
-        ),
-        ("admin", &["agent", "app", "cli", "bots", "demo"]),
-        ("app", &["cli", "bots", "demo"]),
-        (
-            "replay",
-            &["agent", "game", "service", "link", "admin", "app", "cli", "bots", "demo", "proto", "config"],
-        ),
-        (
-            "snowflake",
-            &[
-                "actor",
-                "service",
-                "agent",
-                "game",
-                "link",
-                "admin",
-                "app",
-                "cli",
-                "bots",
-                "demo",
-                "config",
-                "plugin",
-                "journal",
-                "replay",
-                "peer",
-                "telemetry",
-            ],
-        ),
-        // Bots are clients: of a node they know what comes over the wire.
-        ("bots", &["agent", "game", "plugin", "link", "admin", "app", "cli", "demo", "proto"]),
-        ("demo", &["agent", "game", "plugin", "link", "admin", "cli"]),
-    ] {
+fn modules_use_those_of_the_table_alone() {
+    let arrows = arrows();
+    let is_module = |path: &Path| !["main", "lib"].iter().any(|name| path.ends_with(format!("{name}.rs")));
+    let modules: BTreeSet<String> = std::fs::read_dir(root().join("host/src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") && is_module(path))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        arrows.keys().cloned().collect::<BTreeSet<_>>(),
+        modules,
+        "rows of the table, modules of the host"
+    );
+    for (name, allowed) in &arrows {
         none(&module(name), |line| {
-            let known =
-                crate_modules(line).into_iter().find(|module| forbidden.contains(&module.as_str()))?;
-            Some(format!("{name} must not know {known}: {}", line.trim()))
+            let used = |it: &String| modules.contains(it) && it != name && !allowed.contains(it);
+            let other = crate_modules(line).into_iter().find(used)?;
+            Some(format!("{name} must not use {other}: {}", line.trim()))
         });
+    }
+}
+
+#[test]
+fn the_table_of_modules_has_no_circle() {
+    let mut left = arrows();
+    while !left.is_empty() {
+        let ground = left.iter().find(|(_, uses)| uses.iter().all(|used| !left.contains_key(used)));
+        let ground = ground.map(|(name, _)| name.clone());
+        let Some(name) = ground else { panic!("a circle among {:?}", left.keys()) };
+        left.remove(&name);
     }
 }
 
@@ -260,6 +167,7 @@ fn grpc_is_known_at_the_edges_alone() {
         "cli",
         "cluster",
         "demo/operator",
+        "gonet",
         "http",
         "link/line",
         "proto",
@@ -328,9 +236,49 @@ fn every_test_runs() {
     });
 }
 
+/// A newcomer reads so many words in a quarter of an hour.
+const MAP_WORDS_MAX: usize = 3_000;
+
 #[test]
-fn the_map_fits_on_a_few_screens() {
-    if let Ok(map) = std::fs::read_to_string(root().join("ARCHITECTURE.md")) {
-        assert!(map.lines().count() <= 150, "{} lines", map.lines().count());
+fn the_map_is_read_in_a_quarter_of_an_hour() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let words = map.split_whitespace().filter(|word| *word != "|").count();
+    assert!(words <= MAP_WORDS_MAX, "{words} words");
+}
+
+#[test]
+fn files_that_the_map_names_exist() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named = map.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let files: Vec<_> = named.filter(|name| name.ends_with(".rs")).collect();
+    assert!(files.len() > 40, "{files:?}");
+    let missing: Vec<_> = files
+        .into_iter()
+        .filter(|name| {
+            ![root().join("host/src").join(name), root().join(name)].iter().any(|path| path.exists())
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_index_lists_every_decision_with_its_title_and_status() {
+    let dir = root().join("docs/adr");
+    let index = std::fs::read_to_string(dir.join("README.md")).unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name == "README.md" {
+            continue;
+        }
+        let text = std::fs::read_to_string(dir.join(&name)).unwrap();
+        let (number, title) =
+            text.lines().next().unwrap().strip_prefix("# ").unwrap().split_once(". ").unwrap();
+        let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or_default();
+        assert!(!status.is_empty(), "{name} has no line \"Status: ...\"");
+        let row = format!("| [{number}]({name}) | {title} | {} |", status.trim_end_matches('.'));
+        assert!(index.contains(&row), "docs/adr/README.md lacks the row {row}");
+        count += 1;
     }
+    assert_eq!(index.lines().filter(|line| line.starts_with("| [")).count(), count);
 }

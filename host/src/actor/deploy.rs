@@ -4,7 +4,7 @@
 //! between two of its calls; then watched for a while. A step that fails leaves everything as it was. One
 //! deployment at a time; it runs in a task of its own, so a caller that goes away does not stop it half-way.
 
-mod orders;
+mod commands;
 mod phases;
 mod probation;
 mod rehearsal;
@@ -20,14 +20,14 @@ use hotseat_build::Digest;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
-use self::orders::Course;
+use self::commands::Course;
 pub use self::phases::{Prepared, Reverted};
 pub use self::start::DeployerParts;
 use self::steps::RolledBack;
 pub use self::way_back::WayBack;
 use super::artefacts::{ArtefactError, Artefacts, Event, EventKind};
 use super::caps::TooMuchAsked;
-use super::crew::Crew;
+use super::group::ActorGroup;
 use super::names::{Names, TakenError};
 use crate::plugin::{Engine, Version, VersionError};
 
@@ -224,7 +224,7 @@ pub struct Deployer {
 
 struct Inner {
     engine: Engine,
-    crew: Arc<Crew>,
+    group: Arc<ActorGroup>,
     names: Names,
     terms: Terms,
     artefacts: Mutex<Artefacts>,
@@ -255,18 +255,18 @@ struct Inner {
 impl Deployer {
     /// The plugin's name.
     pub fn name(&self) -> &str {
-        self.inner.crew.plugin()
+        self.inner.group.plugin()
     }
 
     /// The plugin's actors.
-    pub fn crew(&self) -> &Arc<Crew> {
-        &self.inner.crew
+    pub fn group(&self) -> &Arc<ActorGroup> {
+        &self.inner.group
     }
 
     /// Why the plugin came up on an older version than the one that was live last, if it did and that one still runs.
     pub fn fell_back(&self) -> Option<&str> {
         let inner = &self.inner;
-        let still = inner.crew.live().is_some_and(|live| live.version.digest() == inner.started);
+        let still = inner.group.live().is_some_and(|live| live.version.digest() == inner.started);
         Some(&*inner.fell_back).filter(|why| still && !why.is_empty())
     }
 

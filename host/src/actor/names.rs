@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::crew::{Crew, Live};
+use super::group::{ActorGroup, Live};
 use crate::plugin::Version;
 
 /// The package of gRPC's own services (health, reflection), which the host serves.
@@ -27,7 +27,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    crews: Vec<Weak<Crew>>,
+    groups: Vec<Weak<ActorGroup>>,
     claims: BTreeMap<u64, Arc<Version>>,
     next: u64,
 }
@@ -66,10 +66,10 @@ impl Names {
     }
 
     /// From now on the names of the crew's live version, and of the one that it may go back to, are taken.
-    pub(super) fn watch(&self, crew: &Arc<Crew>) {
+    pub(super) fn watch(&self, group: &Arc<ActorGroup>) {
         let mut state = self.inner.state();
-        state.crews.retain(|crew| crew.strong_count() > 0);
-        state.crews.push(Arc::downgrade(crew));
+        state.groups.retain(|group| group.strong_count() > 0);
+        state.groups.push(Arc::downgrade(group));
     }
 
     /// Takes the names that a version declares.
@@ -82,8 +82,8 @@ impl Names {
             return Err(TakenError::Host(service.clone()));
         }
         let mut state = self.inner.state();
-        let crews: Vec<_> = state.crews.iter().filter_map(Weak::upgrade).collect();
-        let lives = crews.iter().filter_map(|crew| crew.live());
+        let groups: Vec<_> = state.groups.iter().filter_map(Weak::upgrade).collect();
+        let lives = groups.iter().filter_map(|group| group.live());
         let held = lives.flat_map(|Live { version, fallback, .. }| [Some(version), fallback]).flatten();
         for other in held.chain(state.claims.values().cloned()) {
             let plugin = &other.manifest().name;

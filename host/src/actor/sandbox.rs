@@ -6,8 +6,8 @@
 //! releases no effects.
 
 mod base;
-mod keep;
-mod letter;
+mod checkpoint;
+mod dead_letter;
 mod rebuild;
 mod replica;
 mod way_back;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use hotseat_build::Durability;
 
 use self::base::{Base, Begin};
-pub(crate) use self::keep::RestoreError;
+pub(crate) use self::checkpoint::RestoreError;
 use self::rebuild::{begin, run};
 pub use self::replica::{Replica, Start};
 use self::way_back::WayBack;
 use crate::blocking;
-use crate::journal::{Cause, Journal, Letters, RollbackStore};
+use crate::journal::{Cause, DeadLetters, Journal, RollbackStore};
 use crate::plugin::{
     Effects, Env, Fault, Input, Instance, LoadError, Meter, Records, Snapshot, Verdict, Version,
 };
@@ -55,7 +55,7 @@ pub struct World {
     /// Where rooms write what survives the process.
     pub journal: Arc<Journal>,
     /// Where inputs go that a guest failed on.
-    pub letters: Arc<Letters>,
+    pub dead_letters: Arc<DeadLetters>,
     /// Where it is kept what rooms were when a version took them over.
     pub rollbacks: Arc<RollbackStore>,
     /// The meter of the actor that this is for; none while it is a plugin's.

@@ -7,17 +7,17 @@ use tokio::sync::watch;
 use tonic::Status;
 use tracing::info;
 
-use super::Node;
+use super::AdminService;
 use crate::cluster::node::NodeInfo;
 use crate::cluster::placement::Placement;
-use crate::cluster::players::Tracker;
-use crate::cluster::progress::Progress;
+use crate::cluster::player_directory::PlayerDirectory;
+use crate::cluster::rooms::drain_progress::DrainProgress;
 use crate::game::Homes;
 use crate::proto::admin as proto;
 
 /// This node among the others.
 #[derive(Clone)]
-pub struct Place {
+pub struct ClusterHandle {
     /// What this node is, before it has done anything.
     pub info: NodeInfo,
     /// Who has what.
@@ -27,15 +27,15 @@ pub struct Place {
     /// Set once the node is to be empty.
     pub draining: watch::Sender<bool>,
     /// How far the node is with handing its rooms over.
-    pub progress: Progress,
+    pub progress: DrainProgress,
     /// Who finds players.
-    pub players: Tracker,
+    pub players: PlayerDirectory,
 }
 
-impl Node {
+impl AdminService {
     pub(super) fn cluster(&self) -> proto::ClusterReply {
-        let Place { info, placement, homes, .. } = &self.place;
-        let shared = homes.are_shared();
+        let ClusterHandle { info, placement, homes, .. } = &self.place;
+        let shared = homes.are_clustered();
         let mut owned: HashMap<String, u32> = HashMap::new();
         for (owner, _) in placement.claims().into_values() {
             *owned.entry(owner.node).or_default() += 1;
@@ -65,8 +65,8 @@ impl Node {
     }
 
     pub(super) fn drain(&self, undo: bool) -> Result<proto::DrainReply, Status> {
-        let Place { info, placement, homes, draining, .. } = &self.place;
-        if !homes.are_shared() {
+        let ClusterHandle { info, placement, homes, draining, .. } = &self.place;
+        if !homes.are_clustered() {
             return Err(Status::failed_precondition(format!(
                 "node {} is by itself: there is no other node to take its rooms",
                 info.id

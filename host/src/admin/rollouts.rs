@@ -2,11 +2,11 @@
 
 use tonic::{Response, Status};
 
-use super::{Node, proto, reply as deploy_reply, status};
+use super::{AdminService, proto, reply as deploy_reply, status};
 use crate::cluster::rollout::record::Release;
 use crate::cluster::rollout::{Progress, Rollout, RolloutError, RolloutReport};
 
-impl Node {
+impl AdminService {
     /// The plugin's versions in the cluster.
     pub(super) fn rollout(&self, name: &str) -> Result<&Rollout, Status> {
         self.rollouts.get(name).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use hotseat_packet::{Message as _, UpFrame, UserLoginInfo, code, decode_up};
 use tokio::time::Instant;
 
-use super::ending::End;
+use super::close::End;
 use super::limits::{Limiter, Rates};
 use super::route::{Route, route};
 use super::session::{Session, Step};

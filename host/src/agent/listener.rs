@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Shared;
+use super::close::farewell;
 use super::codec::Output;
-use super::ending::farewell;
-use super::roster::Refused;
 use super::session::Session;
+use super::session_table::Refused;
 use crate::link::{Outbox, SessionId};
 
 /// How long to wait when the system cannot give another socket. Long enough not to spin, short enough that a

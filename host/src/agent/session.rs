@@ -20,12 +20,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use super::Shared;
+use super::close::{End, farewell};
 use super::codec::Output;
-use super::ending::{End, farewell};
 use super::input::{Input, SCRATCH};
-use super::roster::Entry;
+use super::session_table::Entry;
 use crate::link::{
-    AttachError, Attaching, Blocked, Early, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId, unseat,
+    AttachError, Attaching, Blocked, EarlySignals, Gone, Outbox, Seat, SessionId, Signal, Uplink, UserId,
+    unseat,
 };
 use crate::overdue::Overdue;
 
@@ -79,7 +80,7 @@ pub(super) struct Session {
     /// A new seat is asked for; the present one takes nothing meanwhile.
     attaching: Option<Attaching>,
     /// What the next seat's room has said before this session knows of the seat, in order.
-    early: Early,
+    early: EarlySignals,
     accepted: Instant,
     /// The one timer: armed for the nearest deadline as known when it last fired, never per frame.
     timer: Pin<Box<Sleep>>,
@@ -111,7 +112,7 @@ impl Session {
             stuck: None,
             seat: None,
             attaching: None,
-            early: Early::default(),
+            early: EarlySignals::default(),
             accepted: now,
             timer,
             overdue: Overdue::default(),

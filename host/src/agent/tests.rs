@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Agent, AgentConfig, Authenticator, Rate, Rates};
 use crate::link::{
-    Ask, Attach, AttachError, Close, LeaveReason, Outbox, Player, SessionId, Signal, Up, Uplink, UserId, link,
+    Attach, AttachError, Close, LeaveReason, LinkRequest, Outbox, Player, SessionId, Signal, Up, Uplink,
+    UserId, link,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -56,7 +57,7 @@ struct World {
     running: JoinHandle<()>,
     metrics: Arc<Metrics>,
     sessions: Arc<std::sync::atomic::AtomicU64>,
-    asks: mpsc::Receiver<Ask>,
+    asks: mpsc::Receiver<LinkRequest>,
 }
 
 impl World {
@@ -81,7 +82,7 @@ impl World {
     async fn attach(&mut self) -> Attach {
         loop {
             // That others have left is none of its concern.
-            if let Ask::Attach(attach) = timeout(PATIENCE, self.asks.recv()).await.unwrap().unwrap() {
+            if let LinkRequest::Attach(attach) = timeout(PATIENCE, self.asks.recv()).await.unwrap().unwrap() {
                 return attach;
             }
         }

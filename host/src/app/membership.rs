@@ -1,8 +1,8 @@
 //! Membership: what makes a node one of a cluster, or keeps it by itself.
 
+mod announcement;
 mod home_rooms;
 mod name;
-mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -16,22 +16,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+pub(super) use self::announcement::{Announcement, info};
 pub(super) use self::home_rooms::HomeRoomsError;
-pub(super) use self::telling::{Telling, info};
 use super::{StartError, settings};
-use crate::admin::Place;
+use crate::admin::ClusterHandle;
 use crate::cluster::continuity::Continuity;
-use crate::cluster::estate::Estates;
-use crate::cluster::handover::{COMING, Courier, Receiver};
+use crate::cluster::link::router::{Router, RouterParts};
+use crate::cluster::link::server::LinkServer;
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
 use crate::cluster::placement::{NODES, Owner, Placement};
-use crate::cluster::players::Tracker;
-use crate::cluster::progress::Progress;
+use crate::cluster::player_directory::PlayerDirectory;
 use crate::cluster::rollout::Standing;
-use crate::cluster::router::{Router, RouterParts};
-use crate::cluster::steward::Steward;
-use crate::cluster::terminal::Terminal;
+use crate::cluster::rooms::drain_progress::DrainProgress;
+use crate::cluster::rooms::handover::{COMING, HandoverSender, Receiver};
+use crate::cluster::rooms::host_state::HostStates;
+use crate::cluster::rooms::rebalancer::Rebalancer;
 use crate::config::{Config, Role};
 use crate::discovery::backends::{Backends, BackendsError};
 use crate::discovery::{Discovery, DiscoveryError, Hold, Registration, Written};
@@ -44,7 +44,7 @@ use crate::proto::cluster::rooms_server::RoomsServer;
 use crate::snowflake::{self, Generator, SequenceOptions, Snowflake};
 
 /// Between two looks at a node id that is taken, and at a table that is away.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Beyond the time to live of a lease, so long is a node id waited for that another process holds.
 const TAKEN_GRACE: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub(super) struct Membership {
     /// The largest state of a room that it takes from others, bytes.
     handover_max_bytes: u64,
     /// How far it is with handing its own ones over.
-    progress: Progress,
+    progress: DrainProgress,
     /// Why this node cannot go on among the others, once it cannot.
     outcast: watch::Sender<Option<String>>,
 }
@@ -92,9 +92,9 @@ impl Membership {
         };
         let homes = if config.etcd_host.is_some() {
             discovery.ready().await;
-            Homes::shared(home_rooms::agree(&discovery, config.cluster_home_rooms).await?)
+            Homes::clustered(home_rooms::agree(&discovery, config.cluster_home_rooms).await?)
         } else {
-            Homes::alone(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))
+            Homes::single_node(u32::try_from(config.home_rooms).unwrap_or(u32::MAX))
         };
         let ttl = Duration::from_secs(config.lease_ttl_s);
         let parts = |registry| snowflake::Parts {
@@ -127,7 +127,7 @@ impl Membership {
             draining: watch::Sender::new(false),
             ttl,
             handover_max_bytes: config.handover_max_bytes as u64,
-            progress: Progress::default(),
+            progress: DrainProgress::default(),
             outcast: watch::Sender::new(None),
         })
     }
@@ -143,7 +143,7 @@ impl Membership {
 
     /// Whether there may be other nodes.
     pub(super) fn is_shared(&self) -> bool {
-        self.homes.are_shared()
+        self.homes.are_clustered()
     }
 
     /// Takes this node's name, so that no other one has it. From then on others know of which rooms it has a state.
@@ -168,44 +168,44 @@ impl Membership {
                 | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Stands among the others under these names until `stop` fires.
     pub(super) fn stand(
         &self,
-        mut telling: Telling,
+        mut announcement: Announcement,
         services: Vec<String>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         let place = self.discovery.register_own(
             &format!("{NODES}{}", self.node),
-            telling.first().write(),
+            announcement.first().write(),
             NodeInfo::same_process,
         );
         let key = |service: &String| format!("backends/{service}/{}", self.node);
-        let addr = telling.info.grpc.clone();
+        let addr = announcement.info.grpc.clone();
         let backends: Vec<Registration> = services
             .iter()
             .map(|service| self.discovery.register(&key(service), addr.clone().into()))
             .collect();
         let mut draining = self.draining.subscribe();
-        let agreeing = self.agree(telling.info.started_ms, stop.clone());
+        let agreeing = self.agree(announcement.info.started_ms, stop.clone());
         tokio::spawn(async move {
             let _backends = backends;
             let _agreeing = AbortOnDropHandle::new(agreeing);
-            let mut told = telling.first();
+            let mut refusals = announcement.first();
             loop {
-                let now = telling.now(*draining.borrow_and_update());
-                if now != told {
+                let now = announcement.now(*draining.borrow_and_update());
+                if now != refusals {
                     place.update(now.write());
-                    told = now;
+                    refusals = now;
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     Ok(()) = draining.changed() => {}
-                    () = telling.stands() => {}
+                    () = announcement.stands() => {}
                     () = tokio::time::sleep(TELL) => {}
                 }
             }
@@ -261,13 +261,13 @@ impl Membership {
     }
 
     /// The end of links to agents on other nodes.
-    pub(super) fn terminal(&self, rooms: Link, max_sessions: usize) -> Terminal {
-        Terminal::new(&self.node, rooms, self.metrics.clone(), max_sessions)
+    pub(super) fn link_server(&self, rooms: Link, max_sessions: usize) -> LinkServer {
+        LinkServer::new(&self.node, rooms, self.metrics.clone(), max_sessions)
     }
 
     /// Who finds players; `registry` has the rooms of this node, if it has any.
-    pub(super) fn players(&self, registry: Option<Arc<Registry>>) -> Tracker {
-        Tracker {
+    pub(super) fn players(&self, registry: Option<Arc<Registry>>) -> PlayerDirectory {
+        PlayerDirectory {
             node: Arc::clone(&self.node),
             homes: Arc::clone(&self.homes),
             registry,
@@ -277,8 +277,8 @@ impl Membership {
     }
 
     /// What operators see of the cluster, and do to this node, which is `info`.
-    pub(super) fn place(&self, info: NodeInfo, players: Tracker) -> Place {
-        Place {
+    pub(super) fn place(&self, info: NodeInfo, players: PlayerDirectory) -> ClusterHandle {
+        ClusterHandle {
             info,
             placement: self.placement.clone(),
             homes: Arc::clone(&self.homes),
@@ -310,22 +310,22 @@ impl Membership {
     }
 
     /// Who keeps this host's home rooms.
-    pub(super) fn steward(
+    pub(super) fn rebalancer(
         &self,
         config: &Config,
         registry: &Arc<Registry>,
         dormant: &Dormant,
         standing: watch::Receiver<Standing>,
-    ) -> Steward {
+    ) -> Rebalancer {
         let (discovery, dialer) = (self.discovery.clone(), self.dialer.clone());
-        Steward {
+        Rebalancer {
             node: self.node.to_string(),
             owner: self.owner.clone(),
             discovery: self.discovery.clone(),
             placement: self.placement.clone(),
             registry: Arc::clone(registry),
             dormant: dormant.clone(),
-            estates: config.shared_dir.as_ref().map(|dir| Estates::new(dir, &self.node)),
+            host_states: config.shared_dir.as_ref().map(|dir| HostStates::new(dir, &self.node)),
             overtaken: HashMap::new(),
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
@@ -334,7 +334,7 @@ impl Membership {
             progress: self.progress.clone(),
             heir_from: None,
             continuity: Continuity::open(&self.state_dir(config), self.owner.process.clone()),
-            courier: Courier { node: Arc::clone(&self.node), discovery, dialer },
+            handover_sender: HandoverSender { node: Arc::clone(&self.node), discovery, dialer },
             metrics: self.metrics.clone(),
             draining: self.draining.subscribe(),
             standing,
@@ -345,7 +345,7 @@ impl Membership {
     pub(super) async fn drain(
         &self,
         registry: Option<&Arc<Registry>>,
-        terminal: Option<&Terminal>,
+        link_server: Option<&LinkServer>,
         limit: Duration,
     ) {
         self.draining.send_replace(true);
@@ -360,9 +360,9 @@ impl Membership {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        if let Some(terminal) = terminal.filter(|_| others()) {
+        if let Some(link_server) = link_server.filter(|_| others()) {
             let left = deadline.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, terminal.emptied()).await.is_err() {
+            if tokio::time::timeout(left, link_server.emptied()).await.is_err() {
                 warn!("agents have not ended their links in time: they will find them ended");
             }
         }

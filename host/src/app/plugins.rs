@@ -12,19 +12,19 @@ use crate::actor::artefacts::Artefacts;
 use crate::actor::deploy::{Deployer, DeployerParts, Terms};
 use crate::actor::metrics::ActorMetrics;
 use crate::actor::names::Names;
-use crate::actor::{Clock, Crew, CrewParts, Report};
-use crate::cluster::players;
+use crate::actor::{ActorGroup, ActorGroupParts, Clock, Report};
+use crate::cluster::player_directory;
 use crate::config::{Config, Role};
-use crate::journal::{Journal, Letters, RollbackStore};
+use crate::journal::{DeadLetters, Journal, RollbackStore};
 use crate::plugin::{Engine, GAME_WORLD, SERVICE_WORLD};
-use crate::service::Plane;
+use crate::service::ServiceRouter;
 use crate::snowflake::Generator;
 
 /// Reports that may wait for the deployer; one is enough to act on.
 const REPORTS: usize = 64;
 
 /// What the host's own services go by in a cluster; a plugin of such a name would get their calls.
-const RESERVED: [&str; 4] = ["agent", "game", "snowflake", players::SERVICE];
+const RESERVED: [&str; 4] = ["agent", "game", "snowflake", player_directory::SERVICE];
 
 /// A plugin to run.
 pub(super) struct Wanted {
@@ -100,7 +100,7 @@ pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
     pub(super) engine: Engine,
     pub(super) journal: Arc<Journal>,
-    pub(super) letters: Arc<Letters>,
+    pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) rollbacks: Arc<RollbackStore>,
     pub(super) ids: Arc<Generator>,
     pub(super) metrics: ActorMetrics,
@@ -109,7 +109,7 @@ pub(super) struct Common<'a> {
 
 /// A plugin whose version is live; its actors can begin.
 pub(super) struct Started {
-    pub(super) crew: Arc<Crew>,
+    pub(super) group: Arc<ActorGroup>,
     pub(super) deployer: Deployer,
     pub(super) reports: mpsc::Receiver<Report>,
 }
@@ -120,13 +120,13 @@ impl Common<'_> {
         let game = plugin.is_game();
         let Wanted { name, bytes } = plugin;
         let (sender, reports) = mpsc::channel(REPORTS);
-        let crew = Crew::new(CrewParts {
-            sample: if game { "home/0".into() } else { Plane::shard_name(&name, 0).into() },
+        let group = ActorGroup::new(ActorGroupParts {
+            rehearsal_name: if game { "home/0".into() } else { ServiceRouter::shard_name(&name, 0).into() },
             wit_world: if game { GAME_WORLD } else { SERVICE_WORLD },
             world: settings::world(
                 self.config,
                 &name,
-                (&self.journal, &self.letters, &self.rollbacks),
+                (&self.journal, &self.dead_letters, &self.rollbacks),
                 &self.ids,
             ),
             clock: Clock::start(),
@@ -143,7 +143,7 @@ impl Common<'_> {
         };
         let parts = DeployerParts {
             engine: self.engine.clone(),
-            crew: Arc::clone(&crew),
+            group: Arc::clone(&group),
             artefacts,
             first: bytes,
             terms,
@@ -151,6 +151,6 @@ impl Common<'_> {
         };
         let deployer = Deployer::start(parts).await;
         let deployer = deployer.map_err(|source| StartError::Plugin { name, source })?;
-        Ok(Started { crew, deployer, reports })
+        Ok(Started { group, deployer, reports })
     }
 }

@@ -17,7 +17,7 @@ use crate::agent::{AgentConfig, Authenticator, KeyError, Rate, Rates};
 use crate::config::{Auth, Config, Durable, Role};
 use crate::discovery::{Options, Tls};
 use crate::game::registry;
-use crate::journal::{Journal, Letters, RollbackStore};
+use crate::journal::{DeadLetters, Journal, RollbackStore};
 use crate::peer::{Dialer, Security, SecurityError, TlsFiles};
 use crate::plugin::{CompileLimits, of_the_machine};
 use crate::service;
@@ -27,7 +27,7 @@ use crate::snowflake::Generator;
 pub(super) fn world(
     config: &Config,
     plugin: &str,
-    (journal, letters, rollbacks): (&Arc<Journal>, &Arc<Letters>, &Arc<RollbackStore>),
+    (journal, dead_letters, rollbacks): (&Arc<Journal>, &Arc<DeadLetters>, &Arc<RollbackStore>),
     ids: &Arc<Generator>,
 ) -> World {
     let settings: BTreeMap<String, String> = config.plugin_config.get(plugin).cloned().unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn world(
         log_inputs: config.log_inputs,
         log_bytes: config.log_bytes,
         journal: Arc::clone(journal),
-        letters: Arc::clone(letters),
+        dead_letters: Arc::clone(dead_letters),
         rollbacks: Arc::clone(rollbacks),
         meter: None,
         durability: match config.durability {

@@ -31,7 +31,7 @@ const BEHIND_MAX: Duration = Duration::from_millis(500);
 const NEVER: Duration = Duration::from_secs(1 << 20);
 
 /// What a bot is given.
-pub(super) struct Birth {
+pub(super) struct BotStart {
     pub(super) number: u32,
     pub(super) options: Arc<Options>,
     pub(super) board: Arc<Board>,
@@ -41,8 +41,8 @@ pub(super) struct Birth {
 }
 
 /// Lives a bot's life. Everything it has to tell is on the board afterwards.
-pub(super) async fn live(birth: Birth) {
-    let Birth { number, options, board, doors, mut stop } = birth;
+pub(super) async fn live(birth: BotStart) {
+    let BotStart { number, options, board, doors, mut stop } = birth;
     let arrival = board.started + options.ramp * number / options.clients.max(1);
     let arrived = async {
         tokio::time::sleep_until(arrival).await;

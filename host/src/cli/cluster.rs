@@ -21,7 +21,7 @@ const KNOWN: Duration = Duration::from_secs(5);
 const LINE: Duration = Duration::from_secs(1);
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Show the nodes of a cluster and empty one of them
 #[derive(Debug, clap::Args)]
@@ -181,7 +181,7 @@ async fn drain(node: &Node, undo: bool, as_json: bool) -> Result<(), Failure> {
                 "the node goes on trying; a room that is too large goes where handover_max_bytes allows it",
             ));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         // Asking for it anew would undo what another operator has undone meanwhile.
         let now = look(node).await?;
         let takes = |other: &&ClusterNode| {

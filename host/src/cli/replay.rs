@@ -12,9 +12,9 @@ use crate::journal::Cause;
 use crate::plugin::Version;
 use crate::replay::{Case, Pair, Plugins, ReplayError, Run, Source, States, belongs};
 
-mod told;
+mod printer;
 
-use told::Told;
+use printer::Told;
 
 /// Exit status: everything was handled, or both versions did the same.
 const SAME: u8 = 0;

@@ -89,7 +89,7 @@ impl NodeInfo {
     ) -> Self {
         let (rooms, players) = registry.map_or((0, 0), Registry::population);
         let live = deployers.iter().filter_map(|(name, deployer)| {
-            Some((name.clone(), deployer.crew().live()?.version.digest().to_string()))
+            Some((name.clone(), deployer.group().live()?.version.digest().to_string()))
         });
         Self {
             sessions: sessions.map_or(0, |sessions| sessions.load(Ordering::Relaxed)),

@@ -214,7 +214,7 @@ fn what_nodes_show_each_other_is_looked_at_before_anything_runs() {
     assert!(case.error().contains("node.ca (flag --peer-ca) needs peer_key = FILE"), "{}", case.error());
     let case = flag(case, "peer_key", "node.key");
     assert!(case.error().starts_with("cannot read the certificates of peer_ca"), "{}", case.error());
-    crate::peer::forge::Ca::new().issue(&dir, "node", &["127.0.0.1"]);
+    crate::peer::test_certs::Ca::new().issue(&dir, "node", &["127.0.0.1"]);
     case.load();
     std::fs::write(dir.join("node.key"), secret).unwrap();
     let broken = case.error();

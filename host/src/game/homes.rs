@@ -43,13 +43,13 @@ pub struct Homes {
 
 impl Homes {
     /// All of `count` home rooms are this node's.
-    pub fn alone(count: u32) -> Self {
+    pub fn single_node(count: u32) -> Self {
         let generations = RwLock::default();
         Self { count, owned: None, generations, logins: AtomicU64::new(0), gate: Gate::open() }
     }
 
     /// None of `count` is, until it is claimed; nothing moves before the lease is there.
-    pub fn shared(count: u32) -> Self {
+    pub fn clustered(count: u32) -> Self {
         let (owned, generations) = (Some(RwLock::default()), RwLock::default());
         Self { count, owned, generations, logins: AtomicU64::new(0), gate: Gate::closed() }
     }
@@ -81,7 +81,7 @@ impl Homes {
     }
 
     /// Whether other hosts have home rooms too.
-    pub fn are_shared(&self) -> bool {
+    pub fn are_clustered(&self) -> bool {
         self.owned.is_some()
     }
 
@@ -124,7 +124,7 @@ impl Homes {
         *known = generation.max(*known);
     }
 
-    /// The highest generation that is known of a room's state; see [`crate::journal::Past::generation`].
+    /// The highest generation that is known of a room's state; see [`crate::journal::SavedState::generation`].
     pub fn generation(&self, home: u32) -> u64 {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
         generations.get(&home).copied().unwrap_or(0)
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_node_by_itself_has_all_of_them() {
-        let homes = Homes::alone(4);
+        let homes = Homes::single_node(4);
         assert!((0..4).all(|home| homes.owns(home)));
         assert!(homes.gate().is_open());
         assert_eq!(homes.number("home/3"), Some(3));
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn logins_rise_from_claim_to_claim() {
-        let (one, other) = (Homes::shared(2), Homes::shared(2));
+        let (one, other) = (Homes::clustered(2), Homes::clustered(2));
         one.claimed(0, 7);
         let first = one.next_login();
         assert!(one.next_login() > first);
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_gate_is_open_while_the_lease_is_held() {
-        let homes = Homes::shared(1);
+        let homes = Homes::clustered(1);
         let gate = homes.gate();
         assert!(!gate.is_open());
         let open = async {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use self::store::{Documents, Store};
-use crate::plugin::{Put, puts_of};
+use crate::plugin::{ProfileWrite, puts_of};
 use crate::telemetry::health::Part;
 
 /// The store, in its directory.
@@ -204,7 +204,7 @@ impl Profiles {
     ///
     /// # Errors
     /// See [`Conflict`].
-    pub fn put(&self, put: Put, position: u64) -> Result<u64, Conflict> {
+    pub fn put(&self, put: ProfileWrite, position: u64) -> Result<u64, Conflict> {
         let mut state = self.shared.lock();
         let later = match self.shared.judge(&mut state, &put) {
             Judgement::Take => None,
@@ -212,7 +212,7 @@ impl Profiles {
             Judgement::There => return Ok(state.tickets),
             Judgement::Conflict(conflict) => return Err(conflict),
         };
-        let Put { user, base: put_base, version, bytes } = put;
+        let ProfileWrite { user, base: put_base, version, bytes } = put;
         let idle = state.waiting.is_empty();
         // What one that has not been compared replaces is what the next one has to replace in its place.
         let unjudged = later.or_else(|| match (state.waiting.get(&user), state.writing.get(&user)) {
@@ -273,7 +273,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge(&self, state: &mut State, put: &Put) -> Judgement {
+    fn judge(&self, state: &mut State, put: &ProfileWrite) -> Judgement {
         if let Some(stored) = state.held(put.user).map(|document| document.version) {
             return judge(stored, put);
         }
@@ -360,7 +360,7 @@ impl Shared {
     }
 }
 
-fn judge(stored: u64, put: &Put) -> Judgement {
+fn judge(stored: u64, put: &ProfileWrite) -> Judgement {
     match put.base {
         _ if put.version == stored => Judgement::There,
         Some(base) if base == stored => Judgement::Take,

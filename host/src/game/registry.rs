@@ -1,12 +1,12 @@
 //! Registry: all rooms of this node, who is where, and the seat every login is given.
 
+mod admission;
+mod checkpoints;
 mod entry_faults;
-mod handing;
-mod keeping;
-mod moves;
-mod moving;
+mod handover;
+mod move_limit;
 mod rooms;
-mod seating;
+mod transfers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,18 +17,18 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use self::entry_faults::EntryFaults;
-use self::handing::Staged;
-pub use self::handing::{Document, Packed, following};
-use self::moves::Moves;
-pub use self::moving::{HOME, MoveError, Moved};
+use self::handover::Staged;
+pub use self::handover::{Document, Packed, following};
+use self::move_limit::Moves;
 pub(super) use self::rooms::Maker;
 use self::rooms::{Rooms, Why};
+pub use self::transfers::{HOME, MoveError, Moved};
 use super::homes::Homes;
 use super::metrics::GameMetrics;
 use super::profile::Profiles;
-use super::room::{self, Birth, Errand, Opened};
-use crate::actor::{Crew, EnlistError, ORDERS, Services};
-use crate::journal::Past;
+use super::room::{self, OpeningState, RoomCommand, RoomInit};
+use crate::actor::{ActorGroup, COMMANDS, RegisterError, Services};
+use crate::journal::SavedState;
 use crate::link::{Outbox, Push, SessionId, Up};
 
 /// Between the name of a room and the node that has it: `match-7@game-1`.
@@ -59,7 +59,7 @@ pub struct Registry {
     pub(super) services: Services,
     pub(super) homes: Arc<Homes>,
     pub(super) entry_faults: EntryFaults,
-    crew: Arc<Crew>,
+    group: Arc<ActorGroup>,
     bounds: Bounds,
     rooms: Mutex<Rooms>,
     users: Mutex<HashMap<u64, Present>>,
@@ -76,8 +76,8 @@ pub struct Registry {
 pub(super) struct RoomHandle {
     pub(super) name: Arc<str>,
     pub(super) mailbox: mpsc::Sender<Up>,
-    errands: mpsc::Sender<Errand>,
-    opened: Opened,
+    room_commands: mpsc::Sender<RoomCommand>,
+    opened: OpeningState,
     maker: Option<Maker>,
 }
 
@@ -106,7 +106,7 @@ pub(super) enum CreateError {
     )]
     PerPlayer { user: u64, limit: usize },
     #[error(transparent)]
-    Enlist(#[from] EnlistError),
+    Enlist(#[from] RegisterError),
 }
 
 impl CreateError {
@@ -125,7 +125,7 @@ impl CreateError {
 /// What the registry is made of.
 pub struct Parts {
     /// The game's plugin.
-    pub crew: Arc<Crew>,
+    pub group: Arc<ActorGroup>,
     /// Limits.
     pub bounds: Bounds,
     /// Counters.
@@ -141,14 +141,14 @@ pub struct Parts {
 impl Registry {
     /// A registry without rooms.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { crew, bounds, metrics, profiles, services, homes } = parts;
+        let Parts { group, bounds, metrics, profiles, services, homes } = parts;
         Arc::new(Self {
             metrics,
             profiles,
             services,
             homes,
             entry_faults: EntryFaults::default(),
-            crew,
+            group,
             bounds,
             rooms: Mutex::default(),
             users: Mutex::default(),
@@ -177,8 +177,8 @@ impl Registry {
     }
 
     /// The game's plugin.
-    pub fn crew(&self) -> &Arc<Crew> {
-        &self.crew
+    pub fn group(&self) -> &Arc<ActorGroup> {
+        &self.group
     }
 
     /// How many rooms are open, and how many players are on this node.
@@ -192,7 +192,7 @@ impl Registry {
 
     pub(super) fn forget(&self, name: &Arc<str>) {
         self.rooms().remove(name);
-        self.crew.dismiss(name);
+        self.group.remove(name);
     }
 
     /// Sends a frame to a user's client, if this host keeps track of the user; whether it is queued. `payload` is at most
@@ -209,7 +209,8 @@ impl Registry {
 
     /// Whether a player may be sent to this room: it is here, or another host may have it.
     pub(super) fn reaches(&self, name: &str) -> bool {
-        let elsewhere = self.homes.are_shared() && (name.contains(AT) || self.homes.number(name).is_some());
+        let elsewhere =
+            self.homes.are_clustered() && (name.contains(AT) || self.homes.number(name).is_some());
         elsewhere || self.exists(name)
     }
 
@@ -236,7 +237,7 @@ impl Registry {
         name: &str,
         args: &[u8],
         why: Why,
-        past: Option<Past>,
+        past: Option<SavedState>,
         begin: Option<oneshot::Receiver<bool>>,
     ) -> Result<RoomHandle, CreateError> {
         let mut rooms = self.rooms();
@@ -247,24 +248,24 @@ impl Registry {
         rooms.check(name, &why, &self.bounds, homes)?;
         let name: Arc<str> = name.into();
         if let Some(home) = self.homes.number(&name) {
-            self.crew.world().journal.raise(&name, self.homes.generation(home));
+            self.group.world().journal.raise(&name, self.homes.generation(home));
         }
-        let (orders_sender, orders) = mpsc::channel(ORDERS);
-        let live = self.crew.enlist(&name, orders_sender)?;
+        let (orders_sender, commands) = mpsc::channel(COMMANDS);
+        let live = self.group.register(&name, orders_sender)?;
         let (mailbox_sender, mailbox) = mpsc::channel(self.bounds.room_mailbox);
         let (opened, opening) = tokio::sync::watch::channel(None);
-        let (errands_sender, errands) = mpsc::channel(1);
+        let (errands_sender, room_commands) = mpsc::channel(1);
         let handle = RoomHandle {
             name: Arc::clone(&name),
             mailbox: mailbox_sender,
-            errands: errands_sender,
+            room_commands: errands_sender,
             opened: opening,
             maker: if let Why::Asked(maker) = why { Some(maker) } else { None },
         };
         rooms.insert(Arc::clone(&name), handle.clone());
         let args = args.into();
-        let birth = Birth { name, args, live, past, mailbox, orders, errands, begin, opened };
-        self.tasks.spawn(room::run(Arc::clone(self), birth));
+        let init = RoomInit { name, args, live, past, mailbox, commands, room_commands, begin, opened };
+        self.tasks.spawn(room::run(Arc::clone(self), init));
         Ok(handle)
     }
 
@@ -296,7 +297,7 @@ impl Registry {
 
     /// Ends all rooms and waits for them.
     pub async fn stop(&self) {
-        self.crew.stop().await;
+        self.group.stop().await;
         // Rooms that wait for their claims stay in the journal: whose they are is for the next start to find out.
         self.staged().clear();
         self.tasks.close();

@@ -1,17 +1,17 @@
 //! Room: the task that owns one guest and everyone who sits with it.
 //!
 //! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
-//! thread would cost more. Between two calls it takes orders: save, swap, stop. Station 6 of the frame's way.
+//! thread would cost more. Between two calls it takes commands: save, swap, stop. Station 6 of the frame's way.
 
-mod absent;
-mod birth;
-mod closing;
-mod deferred;
+mod absentees;
+mod deferred_messages;
+mod effects;
 mod faults;
-mod handing;
-mod puts;
-mod release;
+mod handover;
+mod init;
+mod profile_writes;
 mod seats;
+mod shutdown;
 mod ticks;
 mod time;
 
@@ -22,21 +22,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::absent::Absent;
-pub(super) use self::birth::{Birth, Opened, run};
-use self::closing::Ending;
-use self::deferred::Deferred;
-pub(super) use self::handing::{Departing, Errand, Gone};
-use self::puts::Puts;
+use self::absentees::Absent;
+use self::deferred_messages::Deferred;
+pub(super) use self::handover::{Departing, Gone, RoomCommand};
+pub(super) use self::init::{OpeningState, RoomInit, run};
+use self::profile_writes::ProfileWrites;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
+use self::shutdown::Ending;
 use self::ticks::Ticks;
 use super::registry::Registry;
-use crate::actor::{Actor, Delivered, Order, Reply, Sandbox, Strikes};
+use crate::actor::{Actor, ActorCommand, Delivered, FaultWindow, Reply, Sandbox};
 use crate::link::{Frames, FramesBuilder, LeaveReason, Player, SessionId, Up, UserId};
 use crate::plugin::Input;
 
-/// Mailbox items taken at a time; orders and time are looked at in between.
+/// Mailbox items taken at a time; commands and time are looked at in between.
 const BATCH: usize = 64;
 
 /// After a turn that took longer others have theirs first.
@@ -54,8 +54,8 @@ struct Room {
     pending: VecDeque<Departure>,
     /// What earlier calls caused and may cause again without end; takes its turn with the mailbox.
     deferred: VecDeque<Deferred>,
-    strikes: Strikes,
-    puts: Puts,
+    faults_lately: FaultWindow,
+    puts: ProfileWrites,
     /// Sessions that have left in this batch.
     left: Vec<(u64, SessionId)>,
     /// Players as the gauge knows them.
@@ -73,7 +73,7 @@ impl Room {
     fn new(registry: Arc<Registry>, name: Arc<str>, sandbox: Sandbox, replies: mpsc::Sender<Reply>) -> Self {
         let ticks = Ticks::new(sandbox.version().manifest());
         registry.metrics.rooms.inc();
-        let actor = Actor::new(Arc::clone(registry.crew()), Arc::clone(&name), sandbox);
+        let actor = Actor::new(Arc::clone(registry.group()), Arc::clone(&name), sandbox);
         Self {
             name,
             registry,
@@ -84,8 +84,8 @@ impl Room {
             in_flight: 0,
             pending: VecDeque::new(),
             deferred: VecDeque::new(),
-            strikes: Strikes::new(),
-            puts: Puts::default(),
+            faults_lately: FaultWindow::new(),
+            puts: ProfileWrites::default(),
             left: Vec::new(),
             counted: 0,
             closing: None,
@@ -97,21 +97,21 @@ impl Room {
     async fn run(
         mut self,
         mut mailbox: mpsc::Receiver<Up>,
-        mut orders: mpsc::Receiver<Order>,
+        mut commands: mpsc::Receiver<ActorCommand>,
         mut answers: mpsc::Receiver<Reply>,
-        mut errands: mpsc::Receiver<Errand>,
+        mut room_commands: mpsc::Receiver<RoomCommand>,
     ) {
         let mut gone = false;
         self.release(None);
         self.settle(self.now());
         self.write_out();
         let mut batch = Vec::with_capacity(BATCH);
-        let journal = Arc::clone(&self.registry.crew().world().journal);
+        let journal = Arc::clone(&self.registry.group().world().journal);
         let homes = Arc::clone(&self.registry.homes);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         while self.closing.is_none() {
-            // Who has used too much takes nothing in for a while; orders are heard all the same.
+            // Who has used too much takes nothing in for a while; commands are heard all the same.
             let rest = self.actor.resting();
             let rests = rest.is_some();
             let due = rest.or_else(|| self.due());
@@ -126,15 +126,15 @@ impl Room {
             let mut yields = false;
             tokio::select! {
                 biased;
-                Some(order) = orders.recv() => {
-                    if matches!(order, Order::Stop) {
+                Some(order) = commands.recv() => {
+                    if matches!(order, ActorCommand::Stop) {
                         break;
                     }
-                    let obeyed = self.actor.obey(order);
+                    let obeyed = self.actor.handle_command(order);
                     self.check(obeyed);
                 }
-                Some(errand) = errands.recv() => {
-                    gone = self.run_errand(errand, &mut mailbox, &mut answers).await;
+                Some(room_command) = room_commands.recv() => {
+                    gone = self.run_command(room_command, &mut mailbox, &mut answers).await;
                     if gone {
                         break;
                     }

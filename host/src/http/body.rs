@@ -15,7 +15,7 @@ use tokio_util::sync::PollSemaphore;
 use tonic::Status;
 
 use super::Port;
-use super::signs::Open;
+use super::liveness::Open;
 use crate::overdue::LATE;
 
 /// The most bytes of a request that is not counted as large.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Past;
+use super::SavedState;
 
 /// States in this host's journal that no actor here runs: home rooms of a cluster that an earlier process left and that are not
 /// claimed, or that another host has claimed while they ran here; shards of plugins that do not run here. Cheap to clone.
@@ -14,7 +14,7 @@ pub struct Dormant {
 
 #[derive(Debug)]
 enum State {
-    Read(Past),
+    Read(SavedState),
     /// On disk alone: its generation.
     OnDisk(u64),
 }
@@ -30,8 +30,8 @@ impl State {
 
 impl Dormant {
     /// These.
-    pub fn new(pasts: BTreeMap<String, Past>) -> Self {
-        let states = pasts.into_iter().map(|(name, past)| (name, State::Read(past))).collect();
+    pub fn new(saved_states: BTreeMap<String, SavedState>) -> Self {
+        let states = saved_states.into_iter().map(|(name, past)| (name, State::Read(past))).collect();
         Self { states: Arc::new(Mutex::new(states)) }
     }
 
@@ -41,7 +41,7 @@ impl Dormant {
     }
 
     /// One of them, if it has been read.
-    pub fn get(&self, name: &str) -> Option<Past> {
+    pub fn get(&self, name: &str) -> Option<SavedState> {
         match self.states().get(name)? {
             State::Read(past) => Some(past.clone()),
             State::OnDisk(_) => None,
@@ -59,7 +59,7 @@ impl Dormant {
     }
 
     /// It is not dormant any more. The state, if it has been read.
-    pub fn remove(&self, name: &str) -> Option<Past> {
+    pub fn remove(&self, name: &str) -> Option<SavedState> {
         match self.states().remove(name)? {
             State::Read(past) => Some(past),
             State::OnDisk(_) => None,

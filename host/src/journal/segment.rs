@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, Lock, write_all, write_whole};
 use super::record::{Kind, write_base, write_record};
-use super::{JournalError, Past};
+use super::{JournalError, SavedState};
 
 /// What dead letters and files set aside begin with, and segments of an earlier version; seed 0.
 pub(super) const MAGIC: &[u8; 8] = b"hotseat\x02";
@@ -173,7 +173,12 @@ pub(super) fn lock_of(dir: &Path) -> PathBuf {
 }
 
 /// Writes one room's records into a file of their own, in the form of a segment of an earlier version.
-pub(super) fn write_aside(disk: &dyn Disk, path: &Path, room: &str, past: &Past) -> Result<(), JournalError> {
+pub(super) fn write_aside(
+    disk: &dyn Disk,
+    path: &Path,
+    room: &str,
+    past: &SavedState,
+) -> Result<(), JournalError> {
     let mut bytes = MAGIC.to_vec();
     write_base(&mut bytes, 0, room, past.generation, &past.base);
     write_record(&mut bytes, 0, Kind::Inputs, room, &past.inputs);

@@ -14,7 +14,7 @@ use super::segment::{End, Opening, number_of, path_of};
 
 /// What a room left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Past {
+pub struct SavedState {
     /// Its last base.
     pub base: Vec<u8>,
     /// Its inputs since, in order.
@@ -52,7 +52,7 @@ pub struct Torn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     /// What it left.
-    pub past: Past,
+    pub past: SavedState,
     /// The segment of its base.
     pub segment: u64,
     /// Bytes of inputs that follow upon damage, and cannot be trusted.
@@ -245,7 +245,7 @@ impl Survey {
             Kind::Base | Kind::Owned => {
                 headless.remove(name);
                 let (generation, base) = base_of(kind, content);
-                let past = Past { base, inputs: Vec::new(), generation };
+                let past = SavedState { base, inputs: Vec::new(), generation };
                 let segment = self.segments.last_key_value().map_or(0, |(number, _)| *number);
                 self.rooms.insert(name.to_owned(), Room { past, segment, untrusted: 0, damages });
             }
@@ -259,7 +259,7 @@ impl Survey {
                 headless.remove(name);
                 self.rooms.remove(name);
             }
-            Kind::Letter => {}
+            Kind::DeadLetterFile => {}
         }
     }
 }

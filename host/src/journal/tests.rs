@@ -17,7 +17,7 @@ fn room(name: &str) -> Arc<str> {
     name.into()
 }
 
-fn open(dir: &Path) -> (Journal, BTreeMap<String, Past>) {
+fn open(dir: &Path) -> (Journal, BTreeMap<String, SavedState>) {
     Journal::open(dir, bounds()).unwrap()
 }
 
@@ -30,8 +30,8 @@ fn killed(dir: &Path) {
     head.write(&RealDisk, dir).unwrap();
 }
 
-fn past(base: &[u8], inputs: &[u8]) -> Past {
-    Past { base: base.into(), inputs: inputs.into(), generation: 0 }
+fn past(base: &[u8], inputs: &[u8]) -> SavedState {
+    SavedState { base: base.into(), inputs: inputs.into(), generation: 0 }
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -44,8 +44,8 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn rooms_come_back_with_their_last_base_and_what_followed() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, pasts) = open(dir.path());
-    assert!(pasts.is_empty());
+    let (journal, saved_states) = open(dir.path());
+    assert!(saved_states.is_empty());
     let (one, two) = (room("home/1"), room("home/2"));
     journal.base(&one, b"old");
     journal.inputs(&one, b"dropped");
@@ -54,13 +54,13 @@ fn rooms_come_back_with_their_last_base_and_what_followed() {
     journal.inputs(&one, b"a");
     journal.inputs(&one, b"b");
     journal.close();
-    let (journal, pasts) = open(dir.path());
-    assert_eq!(pasts["home/1"], past(b"new", b"ab"));
-    assert_eq!(pasts["home/2"], past(b"other", b""));
+    let (journal, saved_states) = open(dir.path());
+    assert_eq!(saved_states["home/1"], past(b"new", b"ab"));
+    assert_eq!(saved_states["home/2"], past(b"other", b""));
     journal.forget(&two);
     journal.close();
-    let (_, pasts) = open(dir.path());
-    assert_eq!(pasts.keys().collect::<Vec<_>>(), ["home/1"]);
+    let (_, saved_states) = open(dir.path());
+    assert_eq!(saved_states.keys().collect::<Vec<_>>(), ["home/1"]);
 }
 
 #[test]
@@ -74,17 +74,17 @@ fn a_generation_comes_back_with_its_room_and_never_falls() {
     journal.raise(&one, 4);
     journal.base(&one, b"third");
     journal.inputs(&one, b"a");
-    let aside = journal.set_aside("home/1", &Past { generation: 6, ..past(b"third", b"a") }).unwrap();
+    let aside = journal.set_aside("home/1", &SavedState { generation: 6, ..past(b"third", b"a") }).unwrap();
     journal.close();
-    let Found::Rooms { pasts: kept, .. } = look(&aside).unwrap() else { panic!() };
-    let (journal, pasts) = open(dir.path());
-    assert_eq!(pasts["home/1"], Past { generation: 6, ..past(b"third", b"a") });
-    assert_eq!(kept, pasts);
+    let Found::Rooms { saved_states: kept, .. } = inspect(&aside).unwrap() else { panic!() };
+    let (journal, saved_states) = open(dir.path());
+    assert_eq!(saved_states["home/1"], SavedState { generation: 6, ..past(b"third", b"a") });
+    assert_eq!(kept, saved_states);
     // What a room writes after a restart is of its generation still, until it has ended.
     journal.base(&one, b"fourth");
     journal.close();
-    let (journal, pasts) = open(dir.path());
-    assert_eq!((journal.generation(&one), pasts["home/1"].generation), (6, 6));
+    let (journal, saved_states) = open(dir.path());
+    assert_eq!((journal.generation(&one), saved_states["home/1"].generation), (6, 6));
     journal.forget(&one);
     assert_eq!(journal.generation(&one), 0);
 }
@@ -104,9 +104,9 @@ fn old_segments_go_when_every_room_has_a_newer_base() {
     assert!(journal.stale().is_empty());
     journal.close();
     assert!(segments(dir.path()).len() <= 2, "{:?}", segments(dir.path()));
-    let (_, pasts) = Journal::open(dir.path(), small).unwrap();
-    assert_eq!(pasts["idle"].base, b"idle again");
-    assert_eq!(pasts["busy"].base, [7; 60]);
+    let (_, saved_states) = Journal::open(dir.path(), small).unwrap();
+    assert_eq!(saved_states["idle"].base, b"idle again");
+    assert_eq!(saved_states["busy"].base, [7; 60]);
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn a_torn_end_is_dropped_and_damage_in_the_middle_is_named() {
         killed(dir.path());
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        let (journal, pasts) = open(dir.path());
-        assert_eq!(pasts["a"], past(b"base", b""), "{cut} bytes cut off");
+        let (journal, saved_states) = open(dir.path());
+        assert_eq!(saved_states["a"], past(b"base", b""), "{cut} bytes cut off");
         // Life goes on in another segment, and the cut is no damage later.
         journal.inputs(&room("a"), b"two");
         drop(journal);
@@ -196,7 +196,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let small = Bounds { segment_bytes: 200, ..bounds() };
         let mut journal = Journal::open(dir.path(), small).unwrap().0;
-        let mut model: BTreeMap<String, Past> = BTreeMap::new();
+        let mut model: BTreeMap<String, SavedState> = BTreeMap::new();
         for op in ops.into_iter().chain([Op::Reopen]) {
             match op {
                 Op::Base(at, bytes) => {
@@ -216,8 +216,8 @@ proptest! {
                 }
                 Op::Reopen => {
                     drop(journal);
-                    let (reopened, pasts) = Journal::open(dir.path(), small).unwrap();
-                    prop_assert_eq!(&pasts, &model);
+                    let (reopened, saved_states) = Journal::open(dir.path(), small).unwrap();
+                    prop_assert_eq!(&saved_states, &model);
                     journal = reopened;
                 }
             }

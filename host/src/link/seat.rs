@@ -10,7 +10,9 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::time::Instant;
 
-use super::{AttachError, Close, Frames, LeaveReason, Released, SessionId, Signal, Up, Uplink, UserId, Wish};
+use super::{
+    AttachError, Close, Frames, LeaveReason, Released, SeatRequest, SessionId, Signal, Up, Uplink, UserId,
+};
 use crate::overdue::within;
 
 /// How long the room gets to take what is left when its session ends.
@@ -55,13 +57,13 @@ pub struct Unheard;
 
 /// What a session has to do about a [`Signal`], besides what its seat has done.
 #[derive(Debug)]
-pub enum Heeded {
+pub enum SignalOutcome {
     /// Nothing.
     Done,
     /// The player sits in another room now, and is heard again.
     Moved,
     /// Ask for another seat; this one takes nothing any more.
-    Ask(Wish),
+    LinkRequest(SeatRequest),
     /// End.
     Close(Close),
     /// End: there are more than [`EARLY_MAX`] words about a seat that the session does not have yet.
@@ -74,23 +76,29 @@ pub const EARLY_MAX: usize = 64;
 /// What is said of a seat before the session that asks for it knows of it, in order. A room may move a player on as soon
 /// as it sits there; without this the fence would be forgotten with the seat before.
 #[derive(Debug, Default)]
-pub struct Early {
+pub struct EarlySignals {
     signals: Vec<Signal>,
 }
 
-impl Early {
+impl EarlySignals {
     /// Does what the game side says of `seat`, or keeps it while another one is being asked for (`asking`).
-    pub fn heed(&mut self, signal: Signal, asking: bool, seat: Option<&mut Seat>, now: Instant) -> Heeded {
+    pub fn heed(
+        &mut self,
+        signal: Signal,
+        asking: bool,
+        seat: Option<&mut Seat>,
+        now: Instant,
+    ) -> SignalOutcome {
         match (signal, seat) {
-            (Signal::Close(close), _) => Heeded::Close(close),
-            (_, _) if asking && self.signals.len() == EARLY_MAX => Heeded::Flooded,
+            (Signal::Close(close), _) => SignalOutcome::Close(close),
+            (_, _) if asking && self.signals.len() == EARLY_MAX => SignalOutcome::Flooded,
             (signal, _) if asking => {
                 self.signals.push(signal);
-                Heeded::Done
+                SignalOutcome::Done
             }
             (signal, Some(seat)) => seat.heed(signal, now),
             // Only a seated player can be moved.
-            (_, None) => Heeded::Done,
+            (_, None) => SignalOutcome::Done,
         }
     }
 
@@ -175,29 +183,35 @@ impl Seat {
         }
     }
 
-    fn heed(&mut self, signal: Signal, now: Instant) -> Heeded {
+    fn heed(&mut self, signal: Signal, now: Instant) -> SignalOutcome {
         match signal {
             Signal::Moving => self.moving(now),
             Signal::Moved(uplink) => {
                 self.moved(uplink);
-                return Heeded::Moved;
+                return SignalOutcome::Moved;
             }
             // The next room is on another host.
             Signal::Released(Released { room, node, backlog, login, again }) => {
                 self.lost(now);
-                return Heeded::Ask(Wish { room, node, backlog, login, again });
+                return SignalOutcome::LinkRequest(SeatRequest { room, node, backlog, login, again });
             }
             // The host cannot be reached any more; the room may have another one by now.
             Signal::Lost(backlog) => {
                 self.lost(now);
                 let (room, login) = (Some(self.room().to_owned()), self.uplink.login);
-                return Heeded::Ask(Wish { room, node: None, backlog, login, again: true });
+                return SignalOutcome::LinkRequest(SeatRequest {
+                    room,
+                    node: None,
+                    backlog,
+                    login,
+                    again: true,
+                });
             }
             Signal::Pause => self.pause(now),
             Signal::Resume => self.resume(),
-            Signal::Close(close) => return Heeded::Close(close),
+            Signal::Close(close) => return SignalOutcome::Close(close),
         }
-        Heeded::Done
+        SignalOutcome::Done
     }
 
     /// The player is about to be moved: what is held and then the fence go to the present room, the rest
@@ -333,13 +347,13 @@ mod tests {
     #[test]
     fn what_is_said_of_a_seat_waits_for_it() {
         let now = Instant::now();
-        let mut early = Early::default();
-        assert!(matches!(early.heed(Signal::Moving, true, None, now), Heeded::Done));
+        let mut early = EarlySignals::default();
+        assert!(matches!(early.heed(Signal::Moving, true, None, now), SignalOutcome::Done));
         let (mut seat, _queue) = seat();
         let kept = early.take();
         assert!(matches!(kept[..], [Signal::Moving]));
         for signal in kept {
-            assert!(matches!(early.heed(signal, false, Some(&mut seat), now), Heeded::Done));
+            assert!(matches!(early.heed(signal, false, Some(&mut seat), now), SignalOutcome::Done));
         }
         assert!(matches!(seat.blocked(), Some(Blocked::Moving(_))));
         assert!(early.take().is_empty());
@@ -348,21 +362,21 @@ mod tests {
     #[test]
     fn words_of_a_room_to_come_are_bounded() {
         let now = Instant::now();
-        let mut early = Early::default();
+        let mut early = EarlySignals::default();
         for _ in 0..EARLY_MAX {
-            assert!(matches!(early.heed(Signal::Pause, true, None, now), Heeded::Done));
+            assert!(matches!(early.heed(Signal::Pause, true, None, now), SignalOutcome::Done));
         }
-        assert!(matches!(early.heed(Signal::Pause, true, None, now), Heeded::Flooded));
+        assert!(matches!(early.heed(Signal::Pause, true, None, now), SignalOutcome::Flooded));
     }
 
     #[test]
     fn a_seat_that_is_lost_asks_for_the_room_again_with_what_was_not_sent() {
         let (mut seat, _queue) = seat();
         let lost = Signal::Lost(vec![Frames::default()]);
-        let heeded = Early::default().heed(lost, false, Some(&mut seat), Instant::now());
-        let Heeded::Ask(wish) = heeded else { panic!("{heeded:?}") };
-        assert_eq!((wish.room.as_deref(), wish.login, wish.again), (Some("home/1"), 7, true));
-        assert_eq!(wish.backlog.len(), 1);
+        let heeded = EarlySignals::default().heed(lost, false, Some(&mut seat), Instant::now());
+        let SignalOutcome::LinkRequest(request) = heeded else { panic!("{heeded:?}") };
+        assert_eq!((request.room.as_deref(), request.login, request.again), (Some("home/1"), 7, true));
+        assert_eq!(request.backlog.len(), 1);
         assert!(seat.blocked().is_some());
     }
 }

@@ -231,7 +231,7 @@ impl fmt::Debug for PeerChannel {
 mod tests {
     use super::*;
     use crate::peer::Security;
-    use crate::peer::forge::Ca;
+    use crate::peer::test_certs::Ca;
 
     #[tokio::test]
     async fn addresses_are_host_and_port() {

@@ -133,7 +133,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 mod tests {
     use super::*;
     use crate::peer::Security;
-    use crate::peer::forge::Ca;
+    use crate::peer::test_certs::Ca;
 
     #[test]
     fn the_three_files_go_together() {

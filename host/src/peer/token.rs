@@ -21,7 +21,7 @@ const KEY: &str = "peer_token_file";
 
 /// Why a request is not a peer's. The texts are for whoever sent it and repeat nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Stranger {
+pub enum Unauthenticated {
     /// It shows no secret.
     #[error(
         "this node answers its peers alone: metadata authorization must be `Bearer` and the cluster's token"
@@ -65,18 +65,19 @@ impl Token {
         self.header.clone()
     }
 
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Unauthenticated> {
         let mut shown = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (shown.next(), shown.next()) else { return Err(Stranger::Missing) };
-        let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len()).ok_or(Stranger::Missing)?;
+        let (Some(value), None) = (shown.next(), shown.next()) else { return Err(Unauthenticated::Missing) };
+        let (scheme, token) =
+            value.as_bytes().split_at_checked(SCHEME.len()).ok_or(Unauthenticated::Missing)?;
         if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
-            return Err(Stranger::Missing);
+            return Err(Unauthenticated::Missing);
         }
         // Digests have one length, and how far two of them agree tells nothing about the secret; all bytes are looked
         // at all the same.
         let shown: [u8; 32] = Sha256::digest(token).into();
         let differ = self.digest.iter().zip(shown).fold(0, |differ, (a, b)| black_box(differ | (a ^ b)));
-        if differ == 0 { Ok(()) } else { Err(Stranger::Wrong) }
+        if differ == 0 { Ok(()) } else { Err(Unauthenticated::Wrong) }
     }
 }
 
@@ -123,10 +124,10 @@ mod tests {
         assert_eq!(token.check(&headers(&[&format!("bearer {SECRET}")])), Ok(()));
         let longer = format!("{bearer}0");
         for wrong in ["Bearer x", "Bearer ", &bearer[..bearer.len() - 1], &longer] {
-            assert_eq!(token.check(&headers(&[wrong])), Err(Stranger::Wrong), "{wrong}");
+            assert_eq!(token.check(&headers(&[wrong])), Err(Unauthenticated::Wrong), "{wrong}");
         }
         for missing in [&[][..], &["Basic abc="], &[""], &[SECRET], &[&bearer, &bearer]] {
-            assert_eq!(token.check(&headers(missing)), Err(Stranger::Missing), "{missing:?}");
+            assert_eq!(token.check(&headers(missing)), Err(Unauthenticated::Missing), "{missing:?}");
         }
         assert_eq!(format!("{:?}", token.header()), "Sensitive");
     }

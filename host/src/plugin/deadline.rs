@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::engine::EPOCH;
-use super::meter::{LONG, LOOK};
+use super::meter::{LONG, POLL_INTERVAL};
 
 /// A call that does not get to run is given so many times its budget by the clock; then its deadline is past whatever it
 /// used.
@@ -43,8 +43,8 @@ impl Deadline {
     pub(super) fn begin(&mut self, budget_ms: u64) -> u64 {
         self.budget = Duration::from_millis(budget_ms);
         self.looks = 0;
-        self.granted = LOOK;
-        LOOK
+        self.granted = POLL_INTERVAL;
+        POLL_INTERVAL
     }
 
     /// The time granted is up.
@@ -60,14 +60,14 @@ impl Deadline {
             return self.go_on(EPOCH);
         }
         // The ticks before the first look count whole. Where the system does not tell, wall time must do.
-        let before = EPOCH * u32::try_from(LOOK).unwrap_or(u32::MAX);
+        let before = EPOCH * u32::try_from(POLL_INTERVAL).unwrap_or(u32::MAX);
         let used = match (self.noted, now) {
             (Some(noted), Some(now)) => now.saturating_sub(noted),
-            _ => EPOCH * u32::try_from(self.granted - LOOK).unwrap_or(u32::MAX),
+            _ => EPOCH * u32::try_from(self.granted - POLL_INTERVAL).unwrap_or(u32::MAX),
         };
         let left = self.budget.saturating_sub(before + used);
         let patience = u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX).saturating_mul(PATIENCE);
-        if left.is_zero() || self.granted > patience.max(LOOK + 1) {
+        if left.is_zero() || self.granted > patience.max(POLL_INTERVAL + 1) {
             return Expired::Over;
         }
         if self.long || used < LONG {

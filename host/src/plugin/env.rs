@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::Put;
-use super::documents::Documents;
 use super::effects::{Effect, Effects};
+use super::profile_write::ProfileWrite;
+use super::profiles::RoomProfiles;
 
 /// Time, randomness, tokens and profiles as the guest of one room sees them.
 ///
@@ -19,7 +19,7 @@ pub struct Env {
     pub now_ms: u64,
     random: u64,
     token: u64,
-    documents: Documents,
+    documents: RoomProfiles,
     /// Timer id to the time it is due, ms since 1970.
     timers: BTreeMap<u64, u64>,
     /// Who is in the room, or which streams are open, as the guest was told.
@@ -44,7 +44,7 @@ struct Kept {
     now_ms: u64,
     random: u64,
     token: u64,
-    documents: Documents,
+    documents: RoomProfiles,
     timers: BTreeMap<u64, u64>,
     members: BTreeSet<u64>,
     calls: BTreeSet<u64>,
@@ -57,7 +57,7 @@ impl Env {
             now_ms: 0,
             random: seed,
             token: 0,
-            documents: Documents::default(),
+            documents: RoomProfiles::default(),
             timers: BTreeMap::new(),
             members: BTreeSet::new(),
             calls: BTreeSet::new(),
@@ -214,7 +214,7 @@ impl Env {
     }
 
     /// What calls have put, in order, since this was last asked.
-    pub fn take_puts(&mut self) -> Vec<Put> {
+    pub fn take_puts(&mut self) -> Vec<ProfileWrite> {
         self.documents.take_puts()
     }
 
@@ -225,7 +225,7 @@ impl Env {
     }
 
     /// Every document the room has, for a store that may have missed some.
-    pub fn documents(&self) -> impl Iterator<Item = Put> {
+    pub fn documents(&self) -> impl Iterator<Item = ProfileWrite> {
         self.documents.all()
     }
 }

@@ -12,7 +12,7 @@ use super::deadline::thread_time;
 use super::processor::{Permit, Processor, Standing};
 
 /// Periods of the deadline clock after which a turn is looked at.
-pub(super) const LOOK: u64 = 2;
+pub(super) const POLL_INTERVAL: u64 = 2;
 
 /// Processor time from that look on that makes a call or a turn a long one.
 pub(super) const LONG: Duration = Duration::from_millis(1);
@@ -132,7 +132,7 @@ impl Meter {
         let ticks = self.processor.ticks();
         if !self.in_turn.load(Ordering::Relaxed) {
             self.began.store(ticks, Ordering::Relaxed);
-        } else if ticks.wrapping_sub(self.began.load(Ordering::Relaxed)) >= LOOK {
+        } else if ticks.wrapping_sub(self.began.load(Ordering::Relaxed)) >= POLL_INTERVAL {
             self.look(ticks);
         }
     }

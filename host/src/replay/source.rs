@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReplayError;
 use crate::actor::Start;
-use crate::journal::{About, Cause, Found, Past, look};
+use crate::journal::{About, Cause, Found, SavedState, inspect};
 use crate::plugin::{Input, Records};
 
 /// Names of rooms that an error lists.
@@ -46,8 +46,8 @@ impl Source {
         } else {
             (path, data_dir_of(path))
         };
-        match look(path)? {
-            Found::Letter(letter) => {
+        match inspect(path)? {
+            Found::DeadLetterFile(letter) => {
                 let past = letter.past.ok_or_else(|| ReplayError::NoContext {
                     room: letter.room.clone(),
                     omitted_bytes: letter.about.omitted_bytes,
@@ -60,7 +60,7 @@ impl Source {
                 }
                 Ok(Self { letter: Some(letter.about), cases: vec![case], notes: Vec::new(), data_dir })
             }
-            Found::Rooms { pasts, headless, torn } => {
+            Found::Rooms { saved_states, headless, torn } => {
                 let mut notes = Vec::new();
                 if let Some((path, offset)) = torn {
                     let file = path.display();
@@ -72,7 +72,7 @@ impl Source {
                         named(headless.iter())
                     ));
                 }
-                let cases = pasts.into_iter().map(|(room, past)| Case::new(room, past, settings));
+                let cases = saved_states.into_iter().map(|(room, past)| Case::new(room, past, settings));
                 Ok(Self { letter: None, cases: cases.collect::<Result<_, _>>()?, notes, data_dir })
             }
         }
@@ -93,7 +93,7 @@ impl Source {
 }
 
 impl Case {
-    fn new(room: String, past: Past, settings: &BTreeMap<String, String>) -> Result<Self, ReplayError> {
+    fn new(room: String, past: SavedState, settings: &BTreeMap<String, String>) -> Result<Self, ReplayError> {
         let Some(start) = Start::read(&room, &past.base, settings) else {
             return Err(ReplayError::Base(room));
         };

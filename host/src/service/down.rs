@@ -11,45 +11,45 @@ use tracing::{error, info};
 use super::frames::Unread;
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
-use super::shard::{Ears, Exit, Shard};
-use crate::actor::{Actor, Crew, HandOver, Live, Order, Sandbox, Services};
-use crate::journal::Past;
+use super::shard::{Exit, Inbox, Shard};
+use crate::actor::{Actor, ActorCommand, ActorGroup, HandOver, Live, Sandbox, Services};
+use crate::journal::SavedState;
 use crate::plugin::{LoadError, Version};
 
 /// What a shard is born with.
-pub(super) struct Birth {
-    pub(super) crew: Arc<Crew>,
+pub(super) struct ShardInit {
+    pub(super) group: Arc<ActorGroup>,
     pub(super) name: Arc<str>,
     pub(super) live: Live,
     /// What an earlier process left of it.
-    pub(super) past: Option<Past>,
+    pub(super) past: Option<SavedState>,
     pub(super) services: Services,
     /// What all streams of the node keep.
     pub(super) unread: Arc<Unread>,
     pub(super) metrics: ServiceMetrics,
-    pub(super) ears: Ears,
+    pub(super) inbox: Inbox,
     /// Told once the shard serves or is down.
     pub(super) ready: oneshot::Sender<()>,
 }
 
 /// Runs a shard until the node ends.
-pub(super) async fn run(birth: Birth) {
-    let Birth { crew, name, live, mut past, services, unread, metrics, mut ears, ready } = birth;
+pub(super) async fn run(init: ShardInit) {
+    let ShardInit { group, name, live, mut past, services, unread, metrics, mut inbox, ready } = init;
     let mut ready = Some(ready);
     let mut version = live.version;
     let mut fallback = live.fallback;
     loop {
-        let why = match begin(&crew, &version, fallback.take(), &name, past.as_ref()) {
+        let why = match begin(&group, &version, fallback.take(), &name, past.as_ref()) {
             Ok(sandbox) => {
                 let back = past.take().is_some();
-                let actor = Actor::new(Arc::clone(&crew), Arc::clone(&name), sandbox);
+                let actor = Actor::new(Arc::clone(&group), Arc::clone(&name), sandbox);
                 let (mut shard, answers) =
                     Shard::new(actor, services.clone(), Arc::clone(&unread), metrics.clone());
                 if back {
                     shard.come_back();
                 }
                 ready.take().map(|ready| ready.send(()));
-                match shard.run(&mut ears, answers).await {
+                match shard.run(&mut inbox, answers).await {
                     Exit::Stopped => break,
                     Exit::Down(why, sandbox) => {
                         past = Some(sandbox.past());
@@ -64,10 +64,10 @@ pub(super) async fn run(birth: Birth) {
         metrics.shards_down.inc();
         let rewrite = || {
             if let Some(past) = &past {
-                crew.world().journal.base_and_inputs(&name, &past.base, &past.inputs);
+                group.world().journal.base_and_inputs(&name, &past.base, &past.inputs);
             }
         };
-        let next = wait(&mut ears, &why, rewrite).await;
+        let next = wait(&mut inbox, &why, rewrite).await;
         metrics.shards_down.dec();
         match next {
             Some(next) => version = next,
@@ -75,30 +75,30 @@ pub(super) async fn run(birth: Birth) {
         }
         info!(shard = %name, %version, "shard tries again");
     }
-    ears.mailbox.close();
-    crew.dismiss(&name);
+    inbox.mailbox.close();
+    group.remove(&name);
 }
 
 fn begin(
-    crew: &Arc<Crew>,
+    group: &Arc<ActorGroup>,
     version: &Arc<Version>,
     fallback: Option<Arc<Version>>,
     name: &Arc<str>,
-    past: Option<&Past>,
+    past: Option<&SavedState>,
 ) -> Result<Sandbox, String> {
-    let world = crew.world().clone();
+    let world = group.world().clone();
     crate::blocking::in_place(|| match past {
         Some(past) => {
             Sandbox::restore(world, version, Arc::clone(name), past).map_err(|error| error.to_string())
         }
         None => {
             let open = |version, fallback| {
-                let (world, env) = (crew.world().clone(), crew.new_env());
+                let (world, env) = (group.world().clone(), group.new_env());
                 Sandbox::open(world, version, fallback, Arc::clone(name), Arc::from([]), env)
             };
             match open(version, fallback.clone()) {
                 Err(LoadError::Fault(fault)) if let Some(fallback) = &fallback => {
-                    crew.report(version, &fault);
+                    group.report(version, &fault);
                     open(fallback, None)
                 }
                 opened => opened,
@@ -109,29 +109,29 @@ fn begin(
 }
 
 /// Turns requests away until there is another version to try; none if the node ends.
-async fn wait(ears: &mut Ears, why: &str, rewrite: impl Fn()) -> Option<Arc<Version>> {
+async fn wait(inbox: &mut Inbox, why: &str, rewrite: impl Fn()) -> Option<Arc<Version>> {
     let refusal = || Failure::new(Code::Unavailable, format!("the shard is down: {why}"));
     loop {
         tokio::select! {
-            order = ears.orders.recv() => match order? {
-                Order::Stop => return None,
-                Order::Swap(version, answer) | Order::Revert(version, answer) => {
+            order = inbox.commands.recv() => match order? {
+                ActorCommand::Stop => return None,
+                ActorCommand::Swap(version, answer) | ActorCommand::Revert(version, answer) => {
                     // It stands still anyway; what becomes of it does not hold up the others.
                     let _ = answer.send(Ok(HandOver::default()));
                     return Some(version);
                 }
                 // Nothing to rehearse on: the asker is told by the answer's end being dropped.
-                Order::Snapshot(_) | Order::Weigh(_) | Order::Keeps(..) => {}
+                ActorCommand::Snapshot(_) | ActorCommand::Weigh(_) | ActorCommand::Keeps(..) => {}
                 // It stands aside already.
-                Order::SetAside(answer) => drop(answer.send(Ok(()))),
-                Order::Rewrite => rewrite(),
-                Order::Checkpoint | Order::Rest | Order::Confirm { .. } => {}
+                ActorCommand::SetAside(answer) => drop(answer.send(Ok(()))),
+                ActorCommand::Rewrite => rewrite(),
+                ActorCommand::Checkpoint | ActorCommand::Rest | ActorCommand::Confirm { .. } => {}
             },
-            request = ears.mailbox.recv() => match request? {
+            request = inbox.mailbox.recv() => match request? {
                 Request::Unary { answer, .. } => drop(answer.send(Err(refusal()))),
                 Request::Subscribe { answer, .. } => drop(answer.send(Err(refusal()))),
             },
-            Some(_) = ears.gone.recv() => {}
+            Some(_) = inbox.gone.recv() => {}
         }
     }
 }

@@ -15,8 +15,8 @@ use tonic::{Code as GrpcCode, Request, Response, Status};
 use tower::service_fn;
 
 use super::frames::StreamBody;
-use super::plane::{Plane, Route};
 use super::request::{Code, Failure};
+use super::router::{Route, ServiceRouter};
 use super::stream::Messages;
 use crate::actor::Raw;
 
@@ -27,29 +27,29 @@ const REQUEST_MAX: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves one request for `package.Service/Method`.
-pub(super) async fn serve(plane: &Plane, request: HttpRequest<Body>) -> HttpResponse<Body> {
+pub(super) async fn serve(router: &ServiceRouter, request: HttpRequest<Body>) -> HttpResponse<Body> {
     let path = request.uri().path().trim_start_matches('/').to_owned();
-    let route = match plane.route(&path) {
+    let route = match router.route(&path) {
         Ok(route) => route,
         Err(failure) => return status(failure).into_http(),
     };
     let method = match route.method(&path) {
         Ok(method) => method,
         Err(failure) => {
-            plane.count(&route, failure.code.number());
+            router.count(&route, failure.code.number());
             return status(failure).into_http();
         }
     };
     let timeout = timeout(request.headers());
     let mut grpc = Grpc::new(Raw).apply_max_message_size_config(Some(REQUEST_MAX), None);
     if method.kind != MethodKind::Subscribe {
-        let call = |request: Request<Bytes>| unary(plane, &route, method, request.into_inner(), timeout);
+        let call = |request: Request<Bytes>| unary(router, &route, method, request.into_inner(), timeout);
         return grpc.unary(service_fn(call), request).await.map(Body::new);
     }
     // The stream's messages are frames already, which all of its readers share: they need no encoder.
     let begun = Mutex::new(None);
     let call = |request: Request<Bytes>| async {
-        let messages = subscribe(plane, &route, method, request.into_inner()).await?;
+        let messages = subscribe(router, &route, method, request.into_inner()).await?;
         *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(messages);
         Ok::<_, Status>(Response::new(stream::empty::<Result<Bytes, Status>>().boxed()))
     };
@@ -61,29 +61,29 @@ pub(super) async fn serve(plane: &Plane, request: HttpRequest<Body>) -> HttpResp
 }
 
 async fn unary(
-    plane: &Plane,
+    router: &ServiceRouter,
     route: &Route<'_>,
     method: &Method,
     body: Bytes,
     timeout: Duration,
 ) -> Result<Response<Bytes>, Status> {
-    let answered = tokio::time::timeout(timeout, plane.unary(route, method, body)).await;
+    let answered = tokio::time::timeout(timeout, router.unary(route, method, body)).await;
     let result = answered.unwrap_or_else(|_| {
         let text = format!("no answer within {timeout:?}; whether it was carried out is not known");
         Err(Failure::new(Code::DeadlineExceeded, text))
     });
-    plane.count(route, result.as_ref().map_or_else(|failure| failure.code.number(), |_| 0));
+    router.count(route, result.as_ref().map_or_else(|failure| failure.code.number(), |_| 0));
     result.map(Response::new).map_err(status)
 }
 
 async fn subscribe(
-    plane: &Plane,
+    router: &ServiceRouter,
     route: &Route<'_>,
     method: &Method,
     body: Bytes,
 ) -> Result<Messages, Status> {
-    let result = plane.subscribe(route, method, body).await;
-    plane.count(route, result.as_ref().map_or_else(|failure| failure.code.number(), |_| 0));
+    let result = router.subscribe(route, method, body).await;
+    router.count(route, result.as_ref().map_or_else(|failure| failure.code.number(), |_| 0));
     result.map_err(status)
 }
 

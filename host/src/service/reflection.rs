@@ -10,12 +10,12 @@ use tonic::service::Routes;
 use tower::ServiceExt as _;
 use tracing::warn;
 
-use super::natives::Natives;
-use super::plane::Plane;
+use super::builtin::BuiltinServices;
+use super::router::ServiceRouter;
 
 /// The reflection service, made anew whenever another version is live.
 pub(super) struct Reflection {
-    natives: Vec<&'static str>,
+    builtin: Vec<&'static str>,
     descriptors: Option<&'static [u8]>,
     made: Mutex<Option<(Vec<Digest>, Router)>>,
 }
@@ -30,37 +30,41 @@ pub(super) const PATHS: [&str; 2] = [
 const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 impl Reflection {
-    pub(super) fn new(natives: &Natives) -> Self {
-        Self { natives: natives.names.clone(), descriptors: natives.descriptors, made: Mutex::default() }
+    pub(super) fn new(builtin: &BuiltinServices) -> Self {
+        Self { builtin: builtin.names.clone(), descriptors: builtin.descriptors, made: Mutex::default() }
     }
 
     /// Serves one request of a client for either version of the protocol.
-    pub(super) async fn serve(&self, plane: Option<&Plane>, request: Request<Body>) -> Response<Body> {
-        let Ok(response) = self.router(plane).oneshot(request).await;
+    pub(super) async fn serve(
+        &self,
+        router: Option<&ServiceRouter>,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let Ok(response) = self.router(router).oneshot(request).await;
         response
     }
 
-    fn router(&self, plane: Option<&Plane>) -> Router {
-        let digests = plane.map(Plane::digests).unwrap_or_default();
+    fn router(&self, router: Option<&ServiceRouter>) -> Router {
+        let digests = router.map(ServiceRouter::digests).unwrap_or_default();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((of, router)) if *of == digests => router.clone(),
             _ => {
-                let router = self.make(plane);
+                let router = self.make(router);
                 *made = Some((digests, router.clone()));
                 router
             }
         }
     }
 
-    fn make(&self, plane: Option<&Plane>) -> Router {
-        let versions = plane.map(Plane::versions).unwrap_or_default();
+    fn make(&self, router: Option<&ServiceRouter>) -> Router {
+        let versions = router.map(ServiceRouter::versions).unwrap_or_default();
         let builder = |itself: &str| {
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name(HEALTH)
                 .with_service_name(itself);
-            let builder = self.natives.iter().fold(builder, |builder, name| builder.with_service_name(*name));
+            let builder = self.builtin.iter().fold(builder, |builder, name| builder.with_service_name(*name));
             let builder = versions.iter().fold(builder, |builder, version| {
                 let builder = builder.register_encoded_file_descriptor_set(version.descriptors());
                 version.services().iter().fold(builder, |builder, name| builder.with_service_name(name))

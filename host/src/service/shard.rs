@@ -1,11 +1,11 @@
 //! Shard: the task that owns one guest of a service and answers its requests.
 //!
-//! It works as a room does: a bounded mailbox, batches, the guest called on the spot, orders in between. What differs is
+//! It works as a room does: a bounded mailbox, batches, the guest called on the spot, commands in between. What differs is
 //! when others hear of it. A room's frames leave at once; a shard's answers, messages and calls wait until the journal
 //! has on disk what they rest on, all in one order, so a client is never told what a crash could take back. One sync
 //! serves all that has gathered.
 
-mod told;
+mod effects;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use self::told::Said;
+use self::effects::Said;
 use super::frames::Unread;
 use super::metrics::ServiceMetrics;
 use super::request::{Code, Failure, Request};
 use super::stream::Queue;
-use crate::actor::{Actor, Delivered, IN_FLIGHT_MAX, Order, Reply, Sandbox, Services, Strikes};
+use crate::actor::{Actor, ActorCommand, Delivered, FaultWindow, IN_FLIGHT_MAX, Reply, Sandbox, Services};
 use crate::plugin::{Fault, FaultKind, Input};
 
-/// Requests taken at a time; orders and time are looked at in between.
+/// Requests taken at a time; commands and time are looked at in between.
 const BATCH: usize = 64;
 
 /// After a turn that took longer others have theirs first.
 const YIELD: Duration = Duration::from_micros(200);
 
-/// Faults of timers and the like within the window of [`Strikes`] that take the shard down.
+/// Faults of timers and the like within the window of [`FaultWindow`] that take the shard down.
 const STRIKES: u32 = 10;
 
 /// What may wait for the disk; then no more requests are taken.
@@ -44,9 +44,9 @@ const TEXT_MAX: usize = 1024;
 const LAST_SYNC: Duration = Duration::from_secs(2);
 
 /// The ends of a shard that its task waits on.
-pub(super) struct Ears {
+pub(super) struct Inbox {
     pub(super) mailbox: mpsc::Receiver<Request>,
-    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) commands: mpsc::Receiver<ActorCommand>,
     /// Streams whose clients have gone.
     pub(super) gone: mpsc::UnboundedReceiver<u64>,
 }
@@ -84,7 +84,7 @@ pub(super) struct Shard {
     /// How many of these the gauge knows, which all shards share.
     held_counted: i64,
     synced: watch::Receiver<u64>,
-    strikes: Strikes,
+    faults_lately: FaultWindow,
     down: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl Shard {
         unread: Arc<Unread>,
         metrics: ServiceMetrics,
     ) -> (Self, mpsc::Receiver<Reply>) {
-        let synced = actor.crew.world().journal.synced();
+        let synced = actor.group.world().journal.synced();
         let (replies, answers) = mpsc::channel(IN_FLIGHT_MAX);
         let shard = Self {
             actor,
@@ -110,7 +110,7 @@ impl Shard {
             held: VecDeque::new(),
             held_counted: 0,
             synced,
-            strikes: Strikes::new(),
+            faults_lately: FaultWindow::new(),
             down: None,
         };
         (shard, answers)
@@ -133,9 +133,9 @@ impl Shard {
         self.check(kept);
     }
 
-    pub(super) async fn run(mut self, ears: &mut Ears, mut answers: mpsc::Receiver<Reply>) -> Exit {
+    pub(super) async fn run(mut self, inbox: &mut Inbox, mut answers: mpsc::Receiver<Reply>) -> Exit {
         self.metrics.shards.inc();
-        let journal = Arc::clone(&self.actor.crew.world().journal);
+        let journal = Arc::clone(&self.actor.group.world().journal);
         let alarm = tokio::time::sleep(Duration::from_secs(3600));
         tokio::pin!(alarm);
         let mut batch = Vec::with_capacity(BATCH);
@@ -146,7 +146,7 @@ impl Shard {
             if self.down.is_some() {
                 break false;
             }
-            // Who has used too much takes nothing in for a while; orders are heard all the same.
+            // Who has used too much takes nothing in for a while; commands are heard all the same.
             let rest = self.actor.resting();
             let awake = rest.is_none();
             let due = rest.or_else(|| self.actor.next_timer());
@@ -161,11 +161,11 @@ impl Shard {
             let waits_for = self.held.front().map(|(position, _)| *position);
             tokio::select! {
                 biased;
-                Some(order) = ears.orders.recv() => {
-                    if matches!(order, Order::Stop) {
+                Some(order) = inbox.commands.recv() => {
+                    if matches!(order, ActorCommand::Stop) {
                         break true;
                     }
-                    let obeyed = self.actor.obey(order);
+                    let obeyed = self.actor.handle_command(order);
                     self.check(obeyed);
                 }
                 () = reached(&mut self.synced, waits_for), if waits_for.is_some() => {}
@@ -179,12 +179,12 @@ impl Shard {
                     self.actor.begin_turn();
                     self.on_reply(&reply);
                 }
-                Some(channel) = ears.gone.recv(), if awake => {
+                Some(channel) = inbox.gone.recv(), if awake => {
                     self.actor.begin_turn();
                     self.on_gone(channel);
                 }
                 () = journal.space(), if backed_up => {}
-                taken = ears.mailbox.recv_many(&mut batch, BATCH), if takes => {
+                taken = inbox.mailbox.recv_many(&mut batch, BATCH), if takes => {
                     if taken == 0 {
                         break true;
                     }
@@ -243,7 +243,7 @@ impl Shard {
             }
             Request::Subscribe { answer, .. } if answer.is_closed() => {}
             Request::Subscribe { method, body, queue, answer } => {
-                let channel = self.actor.crew.world().ids.reserve_for_guests(1).map(|block| block.first());
+                let channel = self.actor.group.world().ids.reserve_for_guests(1).map(|block| block.first());
                 let Ok(channel) = channel else {
                     let none =
                         Failure::new(Code::Unavailable, "this node holds no ids to name a stream with");
@@ -337,7 +337,7 @@ impl Shard {
 
     fn on_fault(&mut self, input: &Input<'_>, fault: &Fault) {
         let by_client = matches!(input, Input::Call { .. } | Input::Query { .. } | Input::Subscribe { .. });
-        if !by_client && self.strikes.strike(STRIKES) {
+        if !by_client && self.faults_lately.count(STRIKES) {
             self.down = Some(format!("{STRIKES} faults, the last one: {fault}"));
         }
     }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[derive(Clone, PartialEq, Message)]
-    struct Sample {
+    struct RehearsalInput {
         #[prost(uint64, tag = "1")]
         id: u64,
         #[prost(bytes = "vec", tag = "2")]
@@ -75,7 +75,7 @@ mod tests {
         fn finds_what_prost_has_written(
             id: u64, body in prop::collection::vec(any::<u8>(), 0..200), signed: i64, fixed: u64, double: f64
         ) {
-            let bytes = Sample { id, body, signed, fixed, double }.encode_to_vec();
+            let bytes = RehearsalInput { id, body, signed, fixed, double }.encode_to_vec();
             prop_assert_eq!(integer(&bytes, 1), Ok(id));
             prop_assert_eq!(integer(&bytes, 3), Ok(signed as u64));
             prop_assert_eq!(integer(&bytes, 4), Ok(fixed));
@@ -85,7 +85,7 @@ mod tests {
         #[test]
         fn takes_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..64), field in 1_u32..40) {
             // Whatever prost takes is taken.
-            if Sample::decode(&bytes[..]).is_ok() && integer(&bytes, field).is_err() {
+            if RehearsalInput::decode(&bytes[..]).is_ok() && integer(&bytes, field).is_err() {
                 // Prost knows groups, which nothing here uses.
                 prop_assert!(bytes.iter().any(|byte| matches!(byte & 7, 3 | 4)));
             }

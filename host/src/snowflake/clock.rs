@@ -21,19 +21,19 @@ pub enum Clock {
     /// A clock that stands, for replays: milliseconds since 1970.
     Standing(u64),
     /// A clock that is told, for tests.
-    Told(Arc<Told>),
+    FakeClock(Arc<FakeClock>),
 }
 
-/// What a [`Clock::Told`] shows.
+/// What a [`Clock::FakeClock`] shows.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct FakeClock {
     /// Milliseconds since 1970; may be set back.
     pub wall_ms: AtomicU64,
     /// Milliseconds since some moment; rises, as the time since boot does.
     pub mono_ms: AtomicU64,
 }
 
-impl Told {
+impl FakeClock {
     /// A clock that shows this time.
     pub fn at(wall_ms: u64) -> Arc<Self> {
         Arc::new(Self { wall_ms: AtomicU64::new(wall_ms), mono_ms: AtomicU64::new(0) })
@@ -86,7 +86,9 @@ impl Steady {
                 (now_ms(), u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
             }
             Clock::Standing(ms) => return Reading { ms: *ms, mono_ms: 0 },
-            Clock::Told(told) => (told.wall_ms.load(Ordering::Relaxed), told.mono_ms.load(Ordering::Relaxed)),
+            Clock::FakeClock(told) => {
+                (told.wall_ms.load(Ordering::Relaxed), told.mono_ms.load(Ordering::Relaxed))
+            }
         };
         // Signed: the monotonic clock may be ahead of a wall clock that was never set.
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
@@ -106,8 +108,8 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_goes_on_at_its_pace_and_one_set_forward_is_followed() {
-        let told = Told::at(1_000_000);
-        let clock = Steady::new(Clock::Told(Arc::clone(&told)));
+        let told = FakeClock::at(1_000_000);
+        let clock = Steady::new(Clock::FakeClock(Arc::clone(&told)));
         assert_eq!(clock.read().ms, 1_000_000);
         told.set(995_000);
         told.pass(10);
@@ -121,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_time_beyond_the_format_is_not_believed() {
-        let told = Told::at(1_000_000);
-        let clock = Steady::new(Clock::Told(Arc::clone(&told)));
+        let told = FakeClock::at(1_000_000);
+        let clock = Steady::new(Clock::FakeClock(Arc::clone(&told)));
         clock.read();
         told.set(1 << 41);
         told.pass(1);

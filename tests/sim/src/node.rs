@@ -1,4 +1,4 @@
-//! Node: what a process in a simulated cluster is made of: the real journal, rooms and steward, put together as a node does it
+//! Node: what a process in a simulated cluster is made of: the real journal, rooms and rebalancer, put together as a node does it
 //! (`app::Membership`, `app::Works`, `app::App`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,20 +11,20 @@ use hotseat::actor::artefacts::Artefacts;
 use hotseat::actor::deploy::{Deployer, DeployerParts, Terms};
 use hotseat::actor::metrics::ActorMetrics;
 use hotseat::actor::names::Names;
-use hotseat::actor::{Caps, Clock, Crew, CrewParts, Services, Shares, World, keep};
+use hotseat::actor::{ActorGroup, ActorGroupParts, Caps, Clock, Services, Shares, World, keep};
 use hotseat::cluster::continuity::Continuity;
-use hotseat::cluster::estate::{self, Estates};
-use hotseat::cluster::handover::{COMING, Courier, Receiver};
 use hotseat::cluster::metrics::ClusterMetrics;
 use hotseat::cluster::placement::{Owner, Placement};
-use hotseat::cluster::progress::Progress;
 use hotseat::cluster::rollout::{Rollout, RolloutParts, Shelf};
-use hotseat::cluster::steward::Steward;
+use hotseat::cluster::rooms::drain_progress::DrainProgress;
+use hotseat::cluster::rooms::handover::{COMING, HandoverSender, Receiver};
+use hotseat::cluster::rooms::host_state::{self, HostStates};
+use hotseat::cluster::rooms::rebalancer::Rebalancer;
 use hotseat::discovery::Discovery;
 use hotseat::game::metrics::GameMetrics;
 use hotseat::game::registry::{Bounds, Parts, Registry};
 use hotseat::game::{Homes, Profiles};
-use hotseat::journal::{self, Dormant, Journal, Past, Steps, Surroundings};
+use hotseat::journal::{self, Dormant, Journal, SavedState, Steps, Surroundings};
 use hotseat::link::{Link, link};
 use hotseat::peer::Dialer;
 use hotseat::plugin::GAME_WORLD;
@@ -122,21 +122,21 @@ impl Given {
         let state_dir = self.state_dir();
         std::fs::create_dir_all(&state_dir)?;
         let surroundings = Surroundings { disk: Arc::new(self.disks.clone()), ..Surroundings::default() };
-        let (journal, mut pasts, steps) =
+        let (journal, mut saved_states, steps) =
             Journal::stepped_in(&state_dir.join("journal"), JOURNAL, surroundings)?;
         let journal = Arc::new(journal);
-        for room in estate::superseded(&state_dir, &pasts) {
-            pasts.remove(&room);
+        for room in host_state::superseded(&state_dir, &saved_states) {
+            saved_states.remove(&room);
             journal.forget(&room.into());
         }
         let (registry, deployer) = self.registry(&journal, now_ms).await?;
-        let homes_left: BTreeMap<String, Past> =
-            pasts.extract_if(.., |name, _| Homes::is_home(name)).collect();
-        registry.restore(pasts).await;
+        let homes_left: BTreeMap<String, SavedState> =
+            saved_states.extract_if(.., |name, _| Homes::is_home(name)).collect();
+        registry.restore(saved_states).await;
         let dormant = Dormant::new(homes_left);
         let steps = Arc::new(Mutex::new(Some(steps)));
         tokio::spawn(self.clone().write(Arc::clone(&steps), Arc::clone(&registry), journal.synced()));
-        tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.crew())]));
+        tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.group())]));
         self.take_name(&discovery, registry.homes(), &dormant).await?;
         let (stop, draining) = (CancellationToken::new(), watch::Sender::new(false));
         let metrics = ClusterMetrics::register(&prometheus::Registry::new())?;
@@ -175,31 +175,31 @@ impl Given {
         ));
         let (asking, asks) = link(64);
         tokio::spawn(Arc::clone(&registry).serve(asks));
-        let steward = Steward {
+        let rebalancer = Rebalancer {
             node: self.node.clone(),
             owner,
             discovery: discovery.clone(),
             placement: placement.clone(),
             registry: Arc::clone(&registry),
             dormant,
-            estates: self
+            host_states: self
                 .own_dir
                 .is_none()
-                .then(|| Estates::on(Arc::new(self.disks.clone()), &self.shared_dir, &self.node)),
+                .then(|| HostStates::on(Arc::new(self.disks.clone()), &self.shared_dir, &self.node)),
             overtaken: HashMap::new(),
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
             refusing: HashMap::new(),
             staying: HashMap::new(),
-            progress: Progress::default(),
+            progress: DrainProgress::default(),
             heir_from: None,
             continuity: Continuity::open(&state_dir, self.process.to_string()),
-            courier: Courier { node: Arc::clone(&node), discovery: discovery.clone(), dialer },
+            handover_sender: HandoverSender { node: Arc::clone(&node), discovery: discovery.clone(), dialer },
             metrics,
             draining: draining.subscribe(),
             standing: rollout.standing(),
         };
-        tokio::spawn(steward.run(stop.clone()));
+        tokio::spawn(rebalancer.run(stop.clone()));
         tokio::spawn(rollout.clone().follow(discovery.clone(), stop.clone()));
         let link = asking;
         Ok(Up {
@@ -233,15 +233,15 @@ impl Given {
             log_inputs: 64,
             log_bytes: 1 << 20,
             journal: Arc::clone(journal),
-            letters: Arc::clone(&self.stage.letters),
+            dead_letters: Arc::clone(&self.stage.dead_letters),
             rollbacks: Arc::clone(&self.stage.rollbacks),
             durability: None,
             meter: None,
         };
         let (reports, reported) = mpsc::channel(64);
-        let crew = Crew::new(CrewParts {
+        let group = ActorGroup::new(ActorGroupParts {
             plugin: GAME.into(),
-            sample: "home/0".into(),
+            rehearsal_name: "home/0".into(),
             wit_world: GAME_WORLD,
             world,
             clock: Clock::at(EPOCH_MS + now_ms),
@@ -258,7 +258,7 @@ impl Given {
         });
         let deployer = Deployer::start(DeployerParts {
             engine: self.stage.engine.clone(),
-            crew: Arc::clone(&crew),
+            group: Arc::clone(&group),
             artefacts: Artefacts::open(&self.state_dir(), GAME)?,
             first: Arc::clone(&self.stage.versions[0].bytes),
             terms: Terms { probation: PROBATION, window: WINDOW },
@@ -268,7 +268,7 @@ impl Given {
         tokio::spawn(deployer.clone().watch(reported));
         std::fs::create_dir_all(&self.private_dir)?;
         let registry = Registry::new(Parts {
-            crew,
+            group,
             bounds: Bounds {
                 max_rooms: 64,
                 rooms_per_room: 8,
@@ -279,7 +279,7 @@ impl Given {
             metrics: GameMetrics::register(&metrics)?,
             profiles: Profiles::open(&self.private_dir, journal.synced(), Part::default())?,
             services,
-            homes: Arc::new(Homes::shared(HOMES)),
+            homes: Arc::new(Homes::clustered(HOMES)),
         });
         Ok((registry, deployer))
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hotseat::cluster::node::NodeInfo;
 use hotseat::cluster::placement::{HOMES as CLAIMS, NODES, Owner};
 use hotseat::game::Homes;
-use hotseat::link::{LeaveReason, Seat, SessionId, Wish};
+use hotseat::link::{LeaveReason, Seat, SeatRequest, SessionId};
 use tokio::sync::mpsc;
 
 use crate::etcd::Etcd;
@@ -32,7 +32,7 @@ struct Player {
     next_ms: u64,
     /// Since when its host is not among the nodes.
     missing_since: Option<u64>,
-    wish: Wish,
+    request: SeatRequest,
     seat: Option<Box<Seat>>,
     unsent: VecDeque<u32>,
     session: SessionId,
@@ -68,21 +68,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Players {
     pub(crate) fn new(mut rng: Rng, model: Arc<Mutex<Model>>) -> Self {
-        let homes = Homes::alone(HOMES);
+        let homes = Homes::single_node(HOMES);
         let mut players = BTreeMap::new();
         for user in 1..=USERS {
             let home = homes.of(user);
             lock(&model).figures.entry(user).or_default().home = home;
             let next_ms = 1_000 + rng.range(0, 2_000);
             let (place, session) = (Place::Away, SessionId::next());
-            let wish = Wish::default();
+            let request = SeatRequest::default();
             let player = Player {
                 home,
                 place,
                 login: 0,
                 next_ms,
                 missing_since: None,
-                wish,
+                request,
                 seat: None,
                 unsent: VecDeque::new(),
                 session,
@@ -132,7 +132,7 @@ impl Players {
                         player.missing_since = None;
                     } else if now_ms - *player.missing_since.get_or_insert(now_ms) > NOTICED {
                         // The host hears of it when it goes on.
-                        let _ = orders.send(Order::Leave(LeaveReason::Astray));
+                        let _ = orders.send(Order::Leave(LeaveReason::LinkLost));
                         player.come_again(now_ms + self.rng.range(20, 500));
                         lock(&self.model).abandon(user);
                         continue;
@@ -174,10 +174,10 @@ impl Players {
                 continue;
             }
             match end {
-                End::Ask { wish, seat, unsent } => {
+                End::LinkRequest { request, seat, unsent } => {
                     player.place = Place::Away;
                     player.next_ms = now_ms + self.rng.range(1, 200);
-                    (player.wish, player.seat, player.unsent) = (*wish, seat, unsent);
+                    (player.request, player.seat, player.unsent) = (*request, seat, unsent);
                 }
                 End::Over(why) => {
                     lock(&self.model).tell(format!("player {user}: {why}"));
@@ -198,7 +198,7 @@ impl Players {
             number: self.number,
             id: player.session,
             at: process,
-            wish: std::mem::take(&mut player.wish),
+            request: std::mem::take(&mut player.request),
             seat: player.seat.take(),
             orders: receiver,
             unsent: std::mem::take(&mut player.unsent),
@@ -222,7 +222,7 @@ impl Player {
         self.next_ms = at_ms;
         self.seat = None;
         self.unsent.clear();
-        self.wish = Wish { login: self.login, again: self.login != 0, ..Wish::default() };
+        self.request = SeatRequest { login: self.login, again: self.login != 0, ..SeatRequest::default() };
     }
 
     /// Another session.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hotseat::game::registry::Registry;
 use hotseat::journal::Journal;
 use hotseat::link::{
-    AttachError, Early, FramesBuilder, Heeded, LeaveReason, Link, Outbox, Player, Seat, SessionId, UserId,
-    Wish,
+    AttachError, EarlySignals, FramesBuilder, LeaveReason, Link, Outbox, Player, Seat, SeatRequest,
+    SessionId, SignalOutcome, UserId,
 };
 use ledger::{COUNT, COUNTED};
 use tokio::sync::mpsc;
@@ -32,7 +32,7 @@ pub(crate) enum Order {
 /// How a session at one host has ended.
 pub(crate) enum End {
     /// It is to ask for a seat elsewhere; messages that it has not sent yet go along.
-    Ask { wish: Box<Wish>, seat: Option<Box<Seat>>, unsent: VecDeque<u32> },
+    LinkRequest { request: Box<SeatRequest>, seat: Option<Box<Seat>>, unsent: VecDeque<u32> },
     /// The player has to come anew.
     Over(String),
 }
@@ -51,7 +51,7 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) id: SessionId,
     pub(crate) at: Process,
-    pub(crate) wish: Wish,
+    pub(crate) request: SeatRequest,
     /// The seat that it had at another host.
     pub(crate) seat: Option<Box<Seat>>,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
@@ -76,13 +76,13 @@ impl Session {
     async fn sit(&mut self) -> Option<End> {
         let outbox = Arc::new(Outbox::new(OUTBOX));
         let player = Player { user: UserId(self.user), session: self.id, outbox: Arc::clone(&outbox) };
-        let wish = std::mem::take(&mut self.wish);
-        let uplink = match self.link.attach(player, wish.clone()).await {
+        let request = std::mem::take(&mut self.request);
+        let uplink = match self.link.attach(player, request.clone()).await {
             Ok(uplink) => uplink,
             // As an agent's router does, with what is to go to the room.
             Err(AttachError::Elsewhere { .. } | AttachError::Shutdown) => {
                 let seat = self.seat.take();
-                return Some(self.ask(wish, seat));
+                return Some(self.ask(request, seat));
             }
             Err(error) => return Some(End::Over(error.to_string())),
         };
@@ -95,7 +95,7 @@ impl Session {
             None => Seat::new(UserId(self.user), self.id, uplink),
         };
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).seated.push((self.user, self.number, login));
-        let (mut early, mut bytes) = (Early::default(), Vec::new());
+        let (mut early, mut bytes) = (EarlySignals::default(), Vec::new());
         loop {
             let free = seat.blocked().is_none();
             tokio::select! {
@@ -106,10 +106,10 @@ impl Session {
                     bytes.clear();
                     for signal in taken.signals {
                         match early.heed(signal, false, Some(&mut seat), Instant::now()) {
-                            Heeded::Done | Heeded::Moved => {}
-                            Heeded::Ask(wish) => return Some(self.ask(wish, Some(Box::new(seat)))),
-                            Heeded::Close(close) => return Some(End::Over(close.text)),
-                            Heeded::Flooded => return Some(End::Over("too many signals".into())),
+                            SignalOutcome::Done | SignalOutcome::Moved => {}
+                            SignalOutcome::LinkRequest(request) => return Some(self.ask(request, Some(Box::new(seat)))),
+                            SignalOutcome::Close(close) => return Some(End::Over(close.text)),
+                            SignalOutcome::Flooded => return Some(End::Over("too many signals".into())),
                         }
                     }
                 }
@@ -129,7 +129,7 @@ impl Session {
                         return None;
                     }
                     None => {
-                        let _ = seat.leave(LeaveReason::Astray).await;
+                        let _ = seat.leave(LeaveReason::LinkLost).await;
                         return None;
                     }
                 },
@@ -137,14 +137,14 @@ impl Session {
         }
     }
 
-    fn ask(&mut self, wish: Wish, seat: Option<Box<Seat>>) -> End {
+    fn ask(&mut self, request: SeatRequest, seat: Option<Box<Seat>>) -> End {
         let mut unsent = std::mem::take(&mut self.unsent);
         while let Ok(order) = self.orders.try_recv() {
             if let Order::Send(seq) = order {
                 unsent.push_back(seq);
             }
         }
-        End::Ask { wish: Box::new(wish), seat, unsent }
+        End::LinkRequest { request: Box::new(request), seat, unsent }
     }
 
     /// What the room has sent: `u16 size | u16 opcode | payload`.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hotseat::journal::{Counters, Letters, RollbackStore};
+use hotseat::journal::{Counters, DeadLetters, RollbackStore};
 use hotseat::plugin::{Engine, Version};
 use hotseat_build::{BuildOptions, Digest, Toolchain, build, with_manifest};
 use prometheus::{IntCounter, IntGauge};
@@ -40,7 +40,7 @@ pub(crate) const TRAPS: usize = 3;
 pub(crate) struct Stage {
     pub(crate) versions: [Artefact; VERSIONS],
     pub(crate) engine: Engine,
-    pub(crate) letters: Arc<Letters>,
+    pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) rollbacks: Arc<RollbackStore>,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -63,10 +63,10 @@ impl Stage {
         }
         let counter = || IntCounter::new("x", "x");
         let counters = Counters { written: counter()?, lost: counter()? };
-        let letters = Arc::new(Letters::open(&dir.path().join("letters"), 10, counters)?);
+        let dead_letters = Arc::new(DeadLetters::open(&dir.path().join("dead_letters"), 10, counters)?);
         let gauge = IntGauge::new("x", "x")?;
         let rollbacks = Arc::new(RollbackStore::open(&dir.path().join("rollbacks"), 64 << 20, gauge)?);
-        Ok(Self { versions, engine, letters, rollbacks, dir })
+        Ok(Self { versions, engine, dead_letters, rollbacks, dir })
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Instant;
 use hotseat_build::Digest;
 use tokio::sync::watch;
 
-use super::orders::ask;
+use super::commands::ask;
 use super::{DeployError, DeployReport, Deployer, Inner, Step, WayBack};
-use crate::actor::Order;
+use crate::actor::ActorCommand;
 use crate::actor::artefacts::{ArtefactError, EventKind};
-use crate::actor::crew::{Live, Member};
+use crate::actor::group::{ActorHandle, Live};
 use crate::actor::names::Claim;
 use crate::blocking;
 use crate::plugin::Version;
@@ -26,7 +26,7 @@ pub struct Prepared {
     pub(super) way_back: WayBack,
     /// Rooms that an operator allows to be set aside, and which of them have to be.
     pub(super) may_stay: Vec<String>,
-    pub(super) aside: Vec<Member>,
+    pub(super) aside: Vec<ActorHandle>,
     /// The gRPC services it declares are taken while this is kept; none while it is only planned.
     pub(super) claim: Option<Arc<Claim>>,
 }
@@ -60,27 +60,29 @@ pub struct Reverted {
 impl Deployer {
     /// The version that is live, if one is.
     pub fn live(&self) -> Option<Arc<Version>> {
-        self.inner.crew.live().map(|live| live.version)
+        self.inner.group.live().map(|live| live.version)
     }
 
     /// The version before it, while the live one is on probation.
     pub fn fallback(&self) -> Option<Arc<Version>> {
-        self.inner.crew.live()?.fallback
+        self.inner.group.live()?.fallback
     }
 
     /// Whether every room can be given back to that version with all that it was told since.
     pub fn keeps(&self, digest: Digest) -> bool {
-        let earlier = self.inner.crew.live().and_then(|live| live.earlier);
+        let earlier = self.inner.group.live().and_then(|live| live.earlier);
         earlier.is_some_and(|earlier| earlier.digest() == digest)
     }
 
     /// The first actor that cannot be given back to that version with all that it was told since: it came from another
     /// node or an earlier process.
     pub async fn keeps_not(&self, version: Digest) -> Option<String> {
-        for member in self.inner.crew.members() {
+        for handle in self.inner.group.members() {
             // One that has ended goes nowhere.
-            if let Some(Ok(false) | Err(_)) = ask(&member, |answer| Order::Keeps(version, answer)).await {
-                return Some(member.name.to_string());
+            if let Some(Ok(false) | Err(_)) =
+                ask(&handle, |answer| ActorCommand::Keeps(version, answer)).await
+            {
+                return Some(handle.name.to_string());
             }
         }
         None
@@ -109,8 +111,8 @@ impl Deployer {
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             let before = *inner.step();
-            let live = inner.crew.live().ok_or(DeployError::Shutdown)?;
-            let ready = inner.make_ready(version, &live.version, Vec::new()).await;
+            let live = inner.group.live().ok_or(DeployError::Shutdown)?;
+            let ready = inner.prepare_all(version, &live.version, Vec::new()).await;
             inner.set_step(before);
             ready
         });
@@ -131,14 +133,14 @@ impl Deployer {
     ///
     /// # Errors
     /// See [`DeployError`]; [`DeployError::Overtaken`] if another version went live since it was got ready.
-    pub async fn flip(
+    pub async fn apply(
         &self,
         prepared: Prepared,
         kind: EventKind,
         hold: bool,
     ) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.flip(prepared, kind, hold).await });
+        let task = tokio::spawn(async move { inner.apply(prepared, kind, hold).await });
         task.await?
     }
 
@@ -156,7 +158,7 @@ impl Deployer {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
-            let Live { version, earlier, .. } = inner.crew.live().ok_or(DeployError::Shutdown)?;
+            let Live { version, earlier, .. } = inner.group.live().ok_or(DeployError::Shutdown)?;
             if version.digest() == to {
                 return Ok(DeployReport::unchanged(version));
             }
@@ -180,14 +182,14 @@ impl Deployer {
 }
 
 impl Inner {
-    async fn flip(
+    async fn apply(
         self: &Arc<Self>,
         prepared: Prepared,
         kind: EventKind,
         hold: bool,
     ) -> Result<DeployReport, DeployError> {
         let _turn = self.turn.lock().await;
-        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        let live = self.group.live().ok_or(DeployError::Shutdown)?;
         let version = Arc::clone(&prepared.version);
         if live.version.digest() == version.digest() {
             return Ok(DeployReport::unchanged(live.version));

@@ -8,12 +8,12 @@ use hotseat_build::Digest;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::orders::ask_all;
+use super::commands::ask_all;
 use super::phases::Reverted;
 use super::{Deployer, Inner, Step};
 use crate::actor::artefacts::EventKind;
-use crate::actor::crew::Live;
-use crate::actor::{Order, Report};
+use crate::actor::group::Live;
+use crate::actor::{ActorCommand, Report};
 use crate::plugin::{Fault, Version};
 
 impl Deployer {
@@ -33,7 +33,7 @@ impl Deployer {
 impl Inner {
     async fn on_fault(&self, version: &Version, fault: &Fault) {
         let _turn = self.turn.lock().await;
-        let Some(Live { version: live, fallback, .. }) = self.crew.live() else { return };
+        let Some(Live { version: live, fallback, .. }) = self.group.live() else { return };
         if live.digest() != version.digest() {
             return;
         }
@@ -41,11 +41,11 @@ impl Inner {
             // The probation ended before word came of a room that had gone back by itself.
             return self.gather(&live, true).await;
         };
-        warn!(plugin = self.crew.plugin(), from = %live, to = %fallback, %fault, "version failed on probation");
+        warn!(plugin = self.group.plugin(), from = %live, to = %fallback, %fault, "version failed on probation");
         let course = self.revert(&live, &fallback).await;
         let failed = course.answers.iter().filter(|(_, answer)| answer.is_err()).count();
         if failed > 0 {
-            error!(plugin = self.crew.plugin(), rooms = failed, "rooms could not be taken back");
+            error!(plugin = self.group.plugin(), rooms = failed, "rooms could not be taken back");
         }
         let why = format!("{live} failed: {fault}");
         self.record(EventKind::Reverted, &fallback, &why);
@@ -57,13 +57,15 @@ impl Inner {
     /// One room cannot be given back any more. All rooms or none, so it is over for the others too.
     async fn on_no_way_back(&self, version: &Version, why: &str) {
         let _turn = self.turn.lock().await;
-        let Some(Live { version: live, fallback, earlier: Some(earlier) }) = self.crew.live() else { return };
+        let Some(Live { version: live, fallback, earlier: Some(earlier) }) = self.group.live() else {
+            return;
+        };
         if live.digest() != version.digest() {
             return;
         }
         let during = if fallback.is_some() { "probation" } else { "window" };
-        self.crew.metrics().rollback_lost.with_label_values(&[during]).inc();
-        let plugin = self.crew.plugin();
+        self.group.metrics().rollback_lost.with_label_values(&[during]).inc();
+        let plugin = self.group.plugin();
         warn!(plugin, version = %live, to = %earlier, why, during, "the way back to the version before ends early");
         self.note_closed(why);
         self.gather(&live, false).await;
@@ -74,20 +76,21 @@ impl Inner {
     /// by an operator, if they can now.
     pub(super) async fn gather(&self, version: &Arc<Version>, keep: bool) {
         let earlier =
-            self.crew.live().and_then(|live| live.earlier).filter(|earlier| {
+            self.group.live().and_then(|live| live.earlier).filter(|earlier| {
                 keep && !self.terms.window.is_zero() && earlier.digest() != version.digest()
             });
         let keep = earlier.is_some();
-        let rooms = self.crew.set_live(Live { version: Arc::clone(version), fallback: None, earlier });
-        let journal = &self.crew.world().journal;
-        let course = ask_all(journal, rooms.clone(), |answer| Order::Swap(Arc::clone(version), answer)).await;
+        let rooms = self.group.set_live(Live { version: Arc::clone(version), fallback: None, earlier });
+        let journal = &self.group.world().journal;
+        let course =
+            ask_all(journal, rooms.clone(), |answer| ActorCommand::Swap(Arc::clone(version), answer)).await;
         for (room, why) in course.answers.into_iter().filter_map(|(room, answer)| Some((room, answer.err()?)))
         {
-            error!(plugin = self.crew.plugin(), %room, %version, why, "room runs another version than the node");
+            error!(plugin = self.group.plugin(), %room, %version, why, "room runs another version than the node");
         }
         for room in rooms {
             // A room that has ended needs no word.
-            let _ = room.orders.send(Order::Confirm { keep }).await;
+            let _ = room.commands.send(ActorCommand::Confirm { keep }).await;
         }
     }
 
@@ -101,13 +104,13 @@ impl Inner {
     /// Ends the probation of `version`, if it is on probation.
     pub(super) async fn pass(&self, version: Digest) {
         let _turn = self.turn.lock().await;
-        let Some(Live { version: live, fallback: Some(_), .. }) = self.crew.live() else { return };
+        let Some(Live { version: live, fallback: Some(_), .. }) = self.group.live() else { return };
         if live.digest() != version {
             return;
         }
         self.gather(&live, true).await;
         self.set_step(Step::Idle);
-        info!(plugin = self.crew.plugin(), version = %live, "probation passed");
+        info!(plugin = self.group.plugin(), version = %live, "probation passed");
     }
 
     /// Drops what going back takes when the time for that is over, or the probation if that is later. `cut`: of which
@@ -116,19 +119,19 @@ impl Inner {
         tokio::time::sleep(window).await;
         let Some(deployer) = deployer.upgrade() else { return };
         let _turn = deployer.turn.lock().await;
-        let Some(live) = deployer.crew.live() else { return };
+        let Some(live) = deployer.group.live() else { return };
         if deployer.cuts.load(Ordering::Relaxed) != cut || live.earlier.is_none() {
             return;
         }
         let on_probation = live.fallback.is_some();
         deployer.note_closed(format!("rollback_window_ms = {} is over", window.as_millis()));
-        let rooms = deployer.crew.set_live(Live { earlier: None, ..live });
+        let rooms = deployer.group.set_live(Live { earlier: None, ..live });
         if on_probation {
             return;
         }
         for room in rooms {
             // A room that has ended needs no word.
-            let _ = room.orders.send(Order::Confirm { keep: false }).await;
+            let _ = room.commands.send(ActorCommand::Confirm { keep: false }).await;
         }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::warn;
 
-use super::orders::ask;
+use super::commands::ask;
 use super::{DeployError, Inner, WayBack};
-use crate::actor::crew::Member;
-use crate::actor::{Order, Replica, Sample, Start};
+use crate::actor::group::ActorHandle;
+use crate::actor::{ActorCommand, RehearsalInput, Replica, Start};
 use crate::blocking;
-use crate::journal::Past;
+use crate::journal::SavedState;
 use crate::plugin::{Instance, Records, Snapshot, Version, VersionError};
 
 /// Rooms whose state is tried on the new version before the cut.
@@ -40,7 +40,7 @@ pub(super) struct Rehearsed {
     /// Whether what they became comes back to the live version.
     pub(super) back: Result<WayBack, String>,
     /// Rooms that do not go, and may be set aside.
-    pub(super) aside: Vec<Member>,
+    pub(super) aside: Vec<ActorHandle>,
 }
 
 impl Inner {
@@ -50,21 +50,21 @@ impl Inner {
         let compiling = Compiling::begin(&self.compiling);
         let version = Version::compile(&self.engine, bytes).await;
         let outcome = version.as_ref().map_or_else(VersionError::name, |_| "done");
-        self.crew.metrics().compiles.with_label_values(&[outcome]).inc();
+        self.group.metrics().compiles.with_label_values(&[outcome]).inc();
         drop(compiling);
         let version = version?;
-        if version.manifest().name != self.crew.plugin() {
+        if version.manifest().name != self.group.plugin() {
             let found = version.manifest().name.clone();
-            return Err(DeployError::Name { found, wanted: self.crew.plugin().to_owned() });
+            return Err(DeployError::Name { found, wanted: self.group.plugin().to_owned() });
         }
-        if version.manifest().world != self.crew.wit_world() {
+        if version.manifest().world != self.group.wit_world() {
             return Err(DeployError::World {
                 found: version.manifest().world.clone(),
-                plugin: self.crew.plugin().to_owned(),
-                wanted: self.crew.wit_world(),
+                plugin: self.group.plugin().to_owned(),
+                wanted: self.group.wit_world(),
             });
         }
-        self.crew.caps().check(&version.manifest().limits)?;
+        self.group.caps().check(&version.manifest().limits)?;
         Ok(Arc::new(version))
     }
 
@@ -75,8 +75,8 @@ impl Inner {
         version: &Arc<Version>,
         may_stay: &[String],
     ) -> Result<Rehearsed, DeployError> {
-        let is_named = |room: &Member| may_stay.iter().any(|name| **name == *room.name);
-        let (named, others): (Vec<_>, Vec<_>) = self.crew.members().into_iter().partition(is_named);
+        let is_named = |room: &ActorHandle| may_stay.iter().any(|name| **name == *room.name);
+        let (named, others): (Vec<_>, Vec<_>) = self.group.members().into_iter().partition(is_named);
         if let Some(name) = may_stay.iter().find(|name| !named.iter().any(|room| *room.name == ***name)) {
             return Err(DeployError::Rehearsal(format!("there is no room {name} to set aside")));
         }
@@ -88,13 +88,13 @@ impl Inner {
         let mut aside = Vec::new();
         for room in rooms {
             let name = Arc::clone(&room.name);
-            let Some(sample) = ask(&room, Order::Snapshot).await else { continue };
-            let there = match sample {
-                Ok(Sample::State(state)) => {
+            let Some(rehearsal_name) = ask(&room, ActorCommand::Snapshot).await else { continue };
+            let there = match rehearsal_name {
+                Ok(RehearsalInput::State(state)) => {
                     let carried = self.carry(live, version, &name, state).await?;
                     carried.map(|(there, _)| there).map_err(|why| format!("state of room {name}: {why}"))
                 }
-                Ok(Sample::Log { past, why }) => {
+                Ok(RehearsalInput::Log { past, why }) => {
                     let replayed = self.replay(version, &name, past).await?;
                     let both =
                         |other| format!("{why}; the new version does not come to it by its inputs: {other}");
@@ -105,7 +105,7 @@ impl Inner {
             let there = match there {
                 Ok(there) => there,
                 Err(why) if is_named(&room) => {
-                    warn!(plugin = self.crew.plugin(), room = %name, %version, why, "room is to be set aside");
+                    warn!(plugin = self.group.plugin(), room = %name, %version, why, "room is to be set aside");
                     aside.push(room);
                     continue;
                 }
@@ -115,9 +115,9 @@ impl Inner {
             rehearsed += 1;
         }
         if rehearsed == 0 {
-            let sample = Arc::clone(self.crew.sample());
+            let rehearsal_name = Arc::clone(self.group.rehearsal_name());
             let there = self.rehearse_opening(version).await?;
-            back = self.come_back(version, live, &sample, there, back).await?;
+            back = self.come_back(version, live, &rehearsal_name, there, back).await?;
         }
         Ok(Rehearsed { rooms: rehearsed, back, aside })
     }
@@ -127,7 +127,7 @@ impl Inner {
         &self,
         version: &Arc<Version>,
         room: &Arc<str>,
-        past: Past,
+        past: SavedState,
     ) -> Result<Result<Snapshot, String>, DeployError> {
         let (version, room) = (Arc::clone(version), Arc::clone(room));
         let task = blocking::run(move || {
@@ -205,9 +205,9 @@ impl Inner {
 
     /// What a new room saves.
     pub(super) async fn rehearse_opening(&self, version: &Arc<Version>) -> Result<Snapshot, DeployError> {
-        let sample = Arc::clone(self.crew.sample());
-        let open = self.shadow(version, self.crew.sample(), move |shadow| {
-            shadow.open(&sample, &[]).map_err(|error| error.to_string())?;
+        let rehearsal_name = Arc::clone(self.group.rehearsal_name());
+        let open = self.shadow(version, self.group.rehearsal_name(), move |shadow| {
+            shadow.open(&rehearsal_name, &[]).map_err(|error| error.to_string())?;
             shadow.save().map_err(|fault| format!("cannot be saved: {fault}"))
         });
         open.await?.map_err(|why| DeployError::Rehearsal(format!("a new room: {why}")))
@@ -221,7 +221,7 @@ impl Inner {
         run: impl FnOnce(&mut Instance) -> Result<T, String> + Send + 'static,
     ) -> Result<Result<T, String>, DeployError> {
         let (version, room) = (Arc::clone(version), Arc::clone(room));
-        let (world, env) = (self.crew.world().clone(), self.crew.new_env());
+        let (world, env) = (self.group.world().clone(), self.group.new_env());
         let task = blocking::run(move || {
             let shadow = Instance::new(&version, room, env, &world.ids, &world.settings);
             let mut shadow = shadow.map_err(|fault| fault.to_string())?;

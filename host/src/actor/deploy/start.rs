@@ -9,7 +9,7 @@ use tracing::{error, info};
 
 use super::{DeployError, Deployer, Inner, Step, Terms};
 use crate::actor::artefacts::{Artefacts, EventKind};
-use crate::actor::crew::{Crew, Live};
+use crate::actor::group::{ActorGroup, Live};
 use crate::actor::names::Names;
 use crate::plugin::{Engine, Version};
 
@@ -18,7 +18,7 @@ pub struct DeployerParts {
     /// What compiles and runs its versions.
     pub engine: Engine,
     /// The plugin's actors.
-    pub crew: Arc<Crew>,
+    pub group: Arc<ActorGroup>,
     /// The versions it was given before.
     pub artefacts: Artefacts,
     /// The file it is to start with if that one has never been live here.
@@ -39,8 +39,8 @@ impl Deployer {
     /// # Errors
     /// See [`DeployError`]: of `first`, if that is new, else [`DeployError::NoneStarts`].
     pub async fn start(parts: DeployerParts) -> Result<Self, DeployError> {
-        let DeployerParts { engine, crew, artefacts, first, terms, names } = parts;
-        names.watch(&crew);
+        let DeployerParts { engine, group, artefacts, first, terms, names } = parts;
+        names.watch(&group);
         let given = Digest::of(&first);
         let mut candidates = Vec::new();
         if artefacts.knows(&given) {
@@ -52,7 +52,7 @@ impl Deployer {
         let known = artefacts.knows(&given);
         let mut inner = Inner {
             engine,
-            crew,
+            group,
             names,
             terms,
             artefacts: Mutex::new(artefacts),
@@ -74,8 +74,8 @@ impl Deployer {
                 Ok(version) => version,
                 Err(error) if !known => return Err(error),
                 Err(error) => {
-                    let plugin = inner.crew.plugin();
-                    inner.crew.metrics().start_failures.with_label_values(&[plugin]).inc();
+                    let plugin = inner.group.plugin();
+                    inner.group.metrics().start_failures.with_label_values(&[plugin]).inc();
                     error!(plugin, %digest, %error, "a version that was live cannot be started");
                     failures.push(format!("{}: {error}", digest.short()));
                     continue;
@@ -86,7 +86,7 @@ impl Deployer {
             // Who went back by itself does not offer the version that failed for a roll-back, nor tries it again.
             let kind = if failures.is_empty() { EventKind::Started } else { EventKind::Reverted };
             inner.record(kind, &version, &inner.fell_back);
-            info!(plugin = inner.crew.plugin(), %version, "plugin started");
+            info!(plugin = inner.group.plugin(), %version, "plugin started");
             return Ok(Self { inner: Arc::new(inner) });
         }
         Err(DeployError::NoneStarts(failures.join("; ")))
@@ -105,7 +105,7 @@ impl Inner {
         let _claim = self.names.claim(&version)?;
         self.rehearse_opening(&version).await?;
         self.artefacts().store(&version.digest(), version.bytes())?;
-        self.crew.set_live(Live::settled(Arc::clone(&version)));
+        self.group.set_live(Live::settled(Arc::clone(&version)));
         Ok(version)
     }
 }

@@ -8,12 +8,12 @@ use hotseat_build::Digest;
 use tokio::sync::OwnedMutexGuard;
 use tracing::{error, info, warn};
 
-use super::orders::{Course, ask, ask_all};
+use super::commands::{Course, ask, ask_all};
 use super::rehearsal::Rehearsed;
 use super::{DeployError, DeployReport, Inner, Load, Prepared, Step};
-use crate::actor::Order;
+use crate::actor::ActorCommand;
 use crate::actor::artefacts::{Artefacts, Event, EventKind};
-use crate::actor::crew::{Live, Member};
+use crate::actor::group::{ActorHandle, Live};
 use crate::plugin::Version;
 
 /// How long what a plan has got ready is good for a deployment.
@@ -41,7 +41,7 @@ impl Inner {
     }
 
     pub(super) fn record(&self, kind: EventKind, version: &Version, reason: &str) {
-        self.crew.metrics().deploys.with_label_values(&[kind.name()]).inc();
+        self.group.metrics().deploys.with_label_values(&[kind.name()]).inc();
         let event = Event {
             at_ms: crate::snowflake::now_ms(),
             kind,
@@ -51,7 +51,7 @@ impl Inner {
             reason: reason.to_owned(),
         };
         if let Err(error) = self.artefacts().record(event) {
-            error!(plugin = self.crew.plugin(), %error, "history not written");
+            error!(plugin = self.group.plugin(), %error, "history not written");
         }
     }
 
@@ -65,7 +65,7 @@ impl Inner {
         over: Option<Digest>,
         place: Option<OwnedMutexGuard<()>>,
     ) -> Result<DeployReport, DeployError> {
-        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        let live = self.group.live().ok_or(DeployError::Shutdown)?;
         if Digest::of(&bytes) == live.version.digest() {
             return Ok(DeployReport::unchanged(live.version));
         }
@@ -99,7 +99,7 @@ impl Inner {
         started: Instant,
     ) -> Result<DeployReport, DeployError> {
         let _turn = self.turn.lock().await;
-        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        let live = self.group.live().ok_or(DeployError::Shutdown)?;
         if version.digest() == live.version.digest() {
             return Ok(DeployReport::unchanged(live.version));
         }
@@ -114,7 +114,7 @@ impl Inner {
                     ready => ready,
                 }
             }
-            None => self.make_ready(version, &live.version, may_stay).await,
+            None => self.prepare_all(version, &live.version, may_stay).await,
         };
         self.go_live(&live, ready, kind, started).await
     }
@@ -147,9 +147,9 @@ impl Inner {
                 let (from, to) = (&report.from, &report.to);
                 let (rooms, took_ms) = (report.pauses.len(), started.elapsed().as_millis());
                 let pause_max_us = report.pause(100).as_micros();
-                info!(plugin = self.crew.plugin(), %from, %to, rooms, pause_max_us, took_ms, "version deployed");
+                info!(plugin = self.group.plugin(), %from, %to, rooms, pause_max_us, took_ms, "version deployed");
             }
-            Err(error) => warn!(plugin = self.crew.plugin(), %error, "version not deployed"),
+            Err(error) => warn!(plugin = self.group.plugin(), %error, "version not deployed"),
         }
     }
 
@@ -161,12 +161,12 @@ impl Inner {
     ) -> Result<DeployReport, DeployError> {
         let version = self.prepare(bytes).await?;
         let _turn = self.turn.lock().await;
-        let live = self.crew.live().ok_or(DeployError::Shutdown)?.version;
+        let live = self.group.live().ok_or(DeployError::Shutdown)?.version;
         if version.digest() == live.digest() {
             return Ok(DeployReport::unchanged(live));
         }
         let before = *self.step();
-        let ready = self.make_ready(version, &live, may_stay).await;
+        let ready = self.prepare_all(version, &live, may_stay).await;
         self.set_step(before);
         // Nothing is taken by a plan.
         let ready = Prepared { claim: None, ..ready? };
@@ -198,9 +198,9 @@ impl Inner {
         Ok(report.set_aside)
     }
 
-    async fn set_all_aside(&self, rooms: &[Member]) -> Result<(), DeployError> {
+    async fn set_all_aside(&self, rooms: &[ActorHandle]) -> Result<(), DeployError> {
         for room in rooms {
-            if let Some(Err(why)) = ask(room, Order::SetAside).await {
+            if let Some(Err(why)) = ask(room, ActorCommand::SetAside).await {
                 return Err(DeployError::Swap { room: room.name.to_string(), why });
             }
         }
@@ -224,7 +224,7 @@ impl Inner {
     }
 
     /// Everything between the compilation and a cut: its names claimed, rehearsed over `live`, kept.
-    pub(super) async fn make_ready(
+    pub(super) async fn prepare_all(
         &self,
         version: Arc<Version>,
         live: &Arc<Version>,
@@ -248,7 +248,7 @@ impl Inner {
         let Rehearsed { rooms: rehearsed, back, aside } = self.rehearse(live, version, &may_stay).await?;
         self.artefacts().store(&version.digest(), version.bytes())?;
         let way_back = self.way_back(back);
-        info!(plugin = self.crew.plugin(), over = %live, %version, rehearsed, %way_back, "version ready");
+        info!(plugin = self.group.plugin(), over = %live, %version, rehearsed, %way_back, "version ready");
         let (version, over) = (Arc::clone(version), live.digest());
         Ok(Prepared { version, over, rehearsed, way_back, may_stay, aside, claim })
     }
@@ -269,9 +269,9 @@ impl Inner {
         }
         let before = || Some(Arc::clone(&live.version));
         let (fallback, earlier) = (before(), before());
-        let rooms = self.crew.set_live(Live { version: Arc::clone(&version), fallback, earlier });
-        let journal = &self.crew.world().journal;
-        let course = ask_all(journal, rooms, |answer| Order::Swap(Arc::clone(&version), answer)).await;
+        let rooms = self.group.set_live(Live { version: Arc::clone(&version), fallback, earlier });
+        let journal = &self.group.world().journal;
+        let course = ask_all(journal, rooms, |answer| ActorCommand::Swap(Arc::clone(&version), answer)).await;
         if let Some((room, why)) = course.failed() {
             let error = DeployError::Swap { room, why };
             self.revert(&version, &live.version).await;
@@ -302,7 +302,7 @@ impl Inner {
     pub(super) async fn rollback(&self) -> Result<RolledBack, DeployError> {
         // What is live is known for sure only while nobody else is at it.
         let _turn = self.turn.lock().await;
-        let live = self.crew.live().ok_or(DeployError::Shutdown)?;
+        let live = self.group.live().ok_or(DeployError::Shutdown)?;
         if let Some(fallback) = live.fallback {
             let why = "by an operator, on probation";
             let report = self.take_back(live.version, fallback, EventKind::RolledBack, why).await?;
@@ -322,7 +322,7 @@ impl Inner {
     ) -> Result<DeployReport, DeployError> {
         match live.earlier.filter(|earlier| earlier.digest() == version.digest()) {
             Some(earlier) => {
-                info!(plugin = self.crew.plugin(), to = %earlier, why, "the state is not taken, inputs are replayed");
+                info!(plugin = self.group.plugin(), to = %earlier, why, "the state is not taken, inputs are replayed");
                 // Another plugin may have taken a name that it declares.
                 let _claim = self.names.claim(&earlier)?;
                 let why = "by an operator, with all inputs since";
@@ -332,7 +332,7 @@ impl Inner {
                 self.set_step(Step::Idle);
                 let error = DeployError::NoWayBack { to: version.label(), why, closed: self.why_closed() };
                 self.record(EventKind::Refused, version, &error.to_string());
-                warn!(plugin = self.crew.plugin(), %error, "version not rolled back");
+                warn!(plugin = self.group.plugin(), %error, "version not rolled back");
                 Err(error)
             }
         }
@@ -354,7 +354,7 @@ impl Inner {
             return Err(DeployError::Swap { room, why });
         }
         self.record(kind, &to, why);
-        info!(plugin = self.crew.plugin(), %from, %to, "version rolled back");
+        info!(plugin = self.group.plugin(), %from, %to, "version rolled back");
         let (pauses, compile, load) = (course.pauses(), Duration::ZERO, Load::of(&course));
         self.set_way_back(None);
         let (way_back, set_aside) = (None, Vec::new());
@@ -374,19 +374,20 @@ impl Inner {
     /// Takes every room back from `bad` to `good`.
     pub(super) async fn revert(&self, bad: &Arc<Version>, good: &Arc<Version>) -> Course {
         self.set_step(Step::Reverting);
-        let rooms = self.crew.set_live(Live::settled(Arc::clone(good)));
-        let journal = &self.crew.world().journal;
-        let course = ask_all(journal, rooms.clone(), |answer| Order::Revert(Arc::clone(good), answer)).await;
+        let rooms = self.group.set_live(Live::settled(Arc::clone(good)));
+        let journal = &self.group.world().journal;
+        let course =
+            ask_all(journal, rooms.clone(), |answer| ActorCommand::Revert(Arc::clone(good), answer)).await;
         for room in rooms {
             // One that had not gone over yet may keep what an older way back takes. One that has ended needs no word.
-            let _ = room.orders.send(Order::Confirm { keep: false }).await;
+            let _ = room.commands.send(ActorCommand::Confirm { keep: false }).await;
         }
         self.note_closed("a version that went live since was taken back");
-        info!(plugin = self.crew.plugin(), from = %bad, to = %good, rooms = course.answers.len(), "rooms taken back");
+        info!(plugin = self.group.plugin(), from = %bad, to = %good, rooms = course.answers.len(), "rooms taken back");
         course
     }
 }
 
-fn names(rooms: &[Member]) -> Vec<String> {
+fn names(rooms: &[ActorHandle]) -> Vec<String> {
     rooms.iter().map(|room| room.name.to_string()).collect()
 }

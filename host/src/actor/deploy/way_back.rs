@@ -64,7 +64,7 @@ impl Inner {
             Err(why) if window.is_zero() => {
                 WayBack::None { why: format!("{why}, and nothing is kept for it (rollback_window_ms = 0)") }
             }
-            Err(why) => WayBack::Inputs { window, most_bytes: self.crew.world().rollbacks.most(), why },
+            Err(why) => WayBack::Inputs { window, most_bytes: self.group.world().rollbacks.most(), why },
         }
     }
 
@@ -75,7 +75,7 @@ impl Inner {
     /// As [`super::Deployer::way_back`].
     pub(super) fn told_way_back(&self) -> Option<String> {
         let way = self.way_back.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let kept = self.crew.live().is_some_and(|live| live.earlier.is_some());
+        let kept = self.group.live().is_some_and(|live| live.earlier.is_some());
         match way {
             WayBack::Inputs { why, .. } if !kept => {
                 let closed = self.why_closed();

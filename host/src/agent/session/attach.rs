@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{Session, Step};
-use crate::agent::ending::End;
+use crate::agent::close::End;
 use crate::link::{
-    AttachError, Attaching, EARLY_MAX, Heeded, Player, Seat, Signal, Uplink, UserId, Wish, unseat,
+    AttachError, Attaching, EARLY_MAX, Player, Seat, SeatRequest, Signal, SignalOutcome, Uplink, UserId,
+    unseat,
 };
 use crate::overdue::within;
 
@@ -19,7 +20,7 @@ impl Session {
         if self.flush().is_err() {
             return Step::End(End::lost());
         }
-        let mut seat = self.ask(user, Wish::default());
+        let mut seat = self.ask(user, SeatRequest::default());
         let asked = Instant::now();
         let limit = self.shared.config.attach_timeout;
         let metrics = &self.shared.metrics.agent;
@@ -42,16 +43,16 @@ impl Session {
         }
     }
 
-    fn ask(&self, user: UserId, wish: Wish) -> Attaching {
+    fn ask(&self, user: UserId, request: SeatRequest) -> Attaching {
         let player = Player { user, session: self.id, outbox: Arc::clone(&self.outbox) };
         let link = self.shared.link.clone();
-        Box::pin(async move { link.attach(player, wish).await })
+        Box::pin(async move { link.attach(player, request).await })
     }
 
-    fn attach_again(&mut self, wish: Wish) {
+    fn attach_again(&mut self, request: SeatRequest) {
         let Some(user) = self.seat.as_ref().map(Seat::user) else { return };
-        debug!(session = %self.id, %user, room = wish.room, "looking for another seat");
-        if let Some(older) = self.attaching.replace(self.ask(user, wish)) {
+        debug!(session = %self.id, %user, room = request.room, "looking for another seat");
+        if let Some(older) = self.attaching.replace(self.ask(user, request)) {
             self.shared.tasks.spawn(unseat(older, user, self.id));
         }
     }
@@ -59,11 +60,11 @@ impl Session {
     /// Does what the game side says.
     pub(super) fn heed(&mut self, signal: Signal) -> Step {
         match self.early.heed(signal, self.attaching.is_some(), self.seat.as_mut(), Instant::now()) {
-            Heeded::Done => {}
-            Heeded::Moved => self.input.heard_now(),
-            Heeded::Ask(wish) => self.attach_again(wish),
-            Heeded::Close(close) => return Step::End(End::told(close)),
-            Heeded::Flooded => {
+            SignalOutcome::Done => {}
+            SignalOutcome::Moved => self.input.heard_now(),
+            SignalOutcome::LinkRequest(request) => self.attach_again(request),
+            SignalOutcome::Close(close) => return Step::End(End::told(close)),
+            SignalOutcome::Flooded => {
                 return Step::End(End::no_room(format!("more than {EARLY_MAX} words of a room to come")));
             }
         }

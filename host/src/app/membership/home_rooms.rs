@@ -19,7 +19,7 @@ const KEY: &str = "cluster/home-rooms";
 const DEFAULT: u32 = 256;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a node has no number of home rooms.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +58,13 @@ pub(in crate::app) async fn agree(discovery: &Discovery, ours: Option<u32>) -> R
             Ok(Some(entry)) => return Ok(same(read(&entry)?)?),
             Ok(None) => {}
             Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         }
         // Etcd may have lost it: nodes that are there know it.
-        let known = match tokio::time::timeout(LOOK, nodes.wait_for(|view| view.fresh)).await {
+        let known = match tokio::time::timeout(POLL_INTERVAL, nodes.wait_for(|view| view.fresh)).await {
             Ok(Ok(view)) => {
                 first(view.entries.values().filter_map(|entry| NodeInfo::read(&entry.value).ok()))
             }
@@ -77,7 +77,7 @@ pub(in crate::app) async fn agree(discovery: &Discovery, ours: Option<u32>) -> R
         match discovery.create(KEY, count.to_string().into_bytes(), Hold::Forever).await {
             Ok(Written::Done(_)) => return Ok(count),
             Ok(Written::Refused(_)) | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -109,7 +109,7 @@ pub(in crate::app) async fn keep(discovery: &Discovery, placement: &Placement, c
         }
         tokio::select! {
             Ok(()) = view.changed() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
     }
 }

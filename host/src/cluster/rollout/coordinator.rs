@@ -22,7 +22,7 @@ const READY: Duration = Duration::from_secs(60);
 const LIVE: Duration = Duration::from_secs(60);
 
 /// Between two looks at etcd if no word comes from it.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Inner {
     pub(super) async fn deploy(&self, artefact: Arc<[u8]>) -> Result<RolloutReport, RolloutError> {
@@ -280,5 +280,5 @@ fn busy(next: &Next) -> RolloutError {
 
 async fn wait(table: &mut Table) {
     // Whether it is a change or the time that ends the wait, the caller looks.
-    let _ = timeout(LOOK, table.changed()).await;
+    let _ = timeout(POLL_INTERVAL, table.changed()).await;
 }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use tracing::{debug, warn};
 
 use super::Inner;
-use super::follower::LOOK;
+use super::follower::POLL_INTERVAL;
 use super::record::Release;
 use super::table::Table;
 use crate::actor::deploy::Deployer;
@@ -129,7 +129,7 @@ pub(super) async fn holders(inner: &Inner, mut table: Table, release: &Release) 
         }
     };
     // A node that is gone for good is not waited for any longer; others may have what it had.
-    let _ = tokio::time::timeout(LOOK, known).await;
+    let _ = tokio::time::timeout(POLL_INTERVAL, known).await;
     let mut nodes: Vec<_> = table.nodes().into_iter().collect();
     nodes.sort_by_key(|(node, status)| (*node != release.from, status.digest != release.digest));
     let others = nodes.into_iter().filter(|(node, _)| *node != *inner.node);

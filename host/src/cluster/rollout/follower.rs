@@ -19,7 +19,7 @@ use crate::discovery::{Discovery, Registration};
 use crate::snowflake::now_ms;
 
 /// Between two looks while something is under way.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Between two looks otherwise.
 const IDLE: Duration = Duration::from_secs(30);
@@ -76,7 +76,7 @@ impl Follower {
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let again = if self.table.is_fresh() { self.act().await } else { LOOK };
+            let again = if self.table.is_fresh() { self.act().await } else { POLL_INTERVAL };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -99,7 +99,7 @@ impl Follower {
         let record = self.table.record();
         if let Some(seen) = self.seen.take_if(|seen| seen.is_later_than(record.as_ref())) {
             self.write_again(seen).await;
-            return LOOK;
+            return POLL_INTERVAL;
         }
         self.seen.clone_from(&record);
         let Some(record) = record else {
@@ -109,7 +109,7 @@ impl Follower {
         };
         if let Some(fault) = self.fault.take() {
             self.tell_fault(&record, fault).await;
-            return LOOK;
+            return POLL_INTERVAL;
         }
         let again = match &record.live {
             Some(wanted) if !self.runs(wanted) => self.converge(&record, wanted).await,
@@ -127,7 +127,7 @@ impl Follower {
             Some(next) if self.status.rollout != next.rollout => self.get_ready(&record, next).await,
             _ => {}
         }
-        if record.next.is_some() { LOOK } else { again }
+        if record.next.is_some() { POLL_INTERVAL } else { again }
     }
 
     /// Etcd has lost the record, or has an older one, as after a restore.
@@ -177,7 +177,7 @@ impl Follower {
         if let Err(error) = self.table.change(|record| record?.passed(rollout)).await {
             warn!(plugin = self.inner.deployer.name(), %error, "end of a probation not written");
         }
-        LOOK
+        POLL_INTERVAL
     }
 
     /// A version has failed here and is gone here; now from the cluster too.
@@ -209,7 +209,7 @@ impl Follower {
         self.stand(behind, true);
         if let Some((_, ready)) = self.ready.take_if(|(ready, _)| *ready == rollout) {
             self.say(rollout, NodeStep::Swapping, "");
-            let Err(error) = self.cut_over(record, wanted, ready).await else { return LOOK };
+            let Err(error) = self.cut_over(record, wanted, ready).await else { return POLL_INTERVAL };
             let why = self.blame(&error.to_string());
             self.say(rollout, NodeStep::Refused, &error.to_string());
             match self.table.change(|record| record?.taken_back(rollout, &why, false, now_ms())).await {
@@ -220,7 +220,7 @@ impl Follower {
                     warn!(plugin = self.inner.deployer.name(), rollout, why, %error, "cannot cut over");
                 }
             }
-            return LOOK;
+            return POLL_INTERVAL;
         }
         let waits = match self.retry {
             Some((of, at, waits)) if of == rollout => {
@@ -233,7 +233,7 @@ impl Follower {
             _ => RETRY.0,
         };
         match self.converge_alone(record, wanted).await {
-            Ok(()) => LOOK,
+            Ok(()) => POLL_INTERVAL,
             Err(why) => {
                 let (plugin, label) = (self.inner.deployer.name(), &wanted.label);
                 error!(plugin, rollout, label, why, "this node cannot run the cluster's version");
@@ -268,7 +268,7 @@ impl Follower {
         let deployer = &self.inner.deployer;
         let why = record.failed.as_ref().filter(|_| record.kind == EventKind::Reverted);
         let report = match ready {
-            Ready::Next(prepared) => deployer.flip(prepared, record.kind, record.probation_ms > 0).await?,
+            Ready::Next(prepared) => deployer.apply(prepared, record.kind, record.probation_ms > 0).await?,
             Ready::Back => {
                 let why = why.map_or("by an operator, for the cluster", |failed| &*failed.reason);
                 deployer.go_back(to.digest, record.kind, why.to_owned()).await?

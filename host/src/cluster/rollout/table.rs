@@ -17,7 +17,7 @@ use crate::discovery::{Discovery, DiscoveryError, Entry, Hold, View, Written};
 const CHANGE: Duration = Duration::from_secs(10);
 
 /// Between two tries.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One plugin's entries. Each clone sees changes for itself.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Table {
                 Err(RolloutError::Discovery(DiscoveryError::Away { .. })) if Instant::now() < deadline => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -25,11 +25,11 @@ struct Keeper<'a> {
     /// Leases that were granted and are not known to be gone; seldom more than one.
     granted: Vec<i64>,
     /// What was last said of etcd; none before the first answer.
-    told: Option<Told>,
+    told: Option<LeaseEvent>,
 }
 
 #[derive(PartialEq)]
-enum Told {
+enum LeaseEvent {
     Here,
     Away,
     Refused(String),
@@ -198,19 +198,19 @@ impl Keeper<'_> {
 
     fn answered(&mut self) {
         self.shared.away.send_if_modified(std::mem::take);
-        if self.told != Some(Told::Here) {
+        if self.told != Some(LeaseEvent::Here) {
             info!("etcd answers");
-            self.told = Some(Told::Here);
+            self.told = Some(LeaseEvent::Here);
         }
     }
 
     /// One line for each turn of events, not for each try.
     fn tell(&mut self, failure: &Failure) {
         let told = match failure {
-            Failure::Refused(why) => Told::Refused(why.clone()),
-            _ => Told::Away,
+            Failure::Refused(why) => LeaseEvent::Refused(why.clone()),
+            _ => LeaseEvent::Away,
         };
-        if told == Told::Away {
+        if told == LeaseEvent::Away {
             self.shared.away.send_if_modified(|away| !std::mem::replace(away, true));
         }
         if self.told.as_ref() == Some(&told) {

@@ -9,8 +9,8 @@ fn open(dir: &Path) -> (Profiles, watch::Sender<u64>) {
 }
 
 /// The put of `bytes` on top of `base`.
-fn put(user: u64, base: u64, bytes: &[u8]) -> Put {
-    Put { user, base: Some(base), version: next_version(base, bytes), bytes: bytes.into() }
+fn put(user: u64, base: u64, bytes: &[u8]) -> ProfileWrite {
+    ProfileWrite { user, base: Some(base), version: next_version(base, bytes), bytes: bytes.into() }
 }
 
 fn bytes(found: Found) -> Option<Vec<u8>> {
@@ -86,7 +86,8 @@ async fn a_room_that_comes_back_puts_what_is_missing_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let (profiles, _) = open(dir.path());
     let stored = run(&profiles, 7, 0, &["one", "two"]);
-    let again = |version: u64, bytes: &[u8]| Put { user: 7, base: None, version, bytes: bytes.into() };
+    let again =
+        |version: u64, bytes: &[u8]| ProfileWrite { user: 7, base: None, version, bytes: bytes.into() };
     for _ in 0..2 {
         // What is there, and what came before it: no harm.
         profiles.put(put(7, next_version(0, b"one"), b"two"), 0).unwrap();

@@ -134,9 +134,9 @@ mod tests {
         rooms.check(name, &why, &BOUNDS, HOMES)?;
         let maker = if let Why::Asked(maker) = why { Some(maker) } else { None };
         let name: Arc<str> = name.into();
-        let (mailbox, errands) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        let (mailbox, room_commands) = (mpsc::channel(1).0, mpsc::channel(1).0);
         let opened = watch::channel(None).1;
-        let handle = RoomHandle { name: Arc::clone(&name), mailbox, errands, opened, maker };
+        let handle = RoomHandle { name: Arc::clone(&name), mailbox, room_commands, opened, maker };
         rooms.insert(name, handle);
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::game::homes::Homes;
 use crate::link::{Close, LeaveReason};
 use crate::plugin::{Fault, Input};
 
-/// Faults of one player's messages within the window of `actor::Strikes` that end its session.
+/// Faults of one player's messages within the window of `actor::FaultWindow` that end its session.
 const STRIKES: u32 = 3;
 
 /// Faults of other inputs (ticks, timers) within the same window that end the room.
@@ -28,7 +28,7 @@ impl Room {
             _ => {}
         }
         let by_player = matches!(input, Input::Message { .. } | Input::Join { .. } | Input::Rejoin { .. });
-        if !by_player && self.strikes.strike(ROOM_STRIKES) {
+        if !by_player && self.faults_lately.count(ROOM_STRIKES) {
             self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
         }
     }
@@ -36,7 +36,7 @@ impl Room {
     /// The guest has failed on the `join` of a player, and does not know it.
     fn turn_away(&mut self, user: u64) {
         self.registry.metrics.joins_failed.inc();
-        if self.registry.entry_faults.strike(user) {
+        if self.registry.entry_faults.count(user) {
             let close = Close {
                 leave: LeaveReason::Violation,
                 reason: "join_failed",

@@ -7,7 +7,7 @@ use hotseat_packet::{ErrorInfo, Message};
 use hotseat_packet::{code, opcode};
 
 use super::Departure;
-use crate::actor::Strikes;
+use crate::actor::FaultWindow;
 use crate::link::{
     Broadcast, Close, Frames, FramesBuilder, LeaveReason, Outbox, Player, Push, SessionId, Signal, UserId,
 };
@@ -23,7 +23,7 @@ pub(super) struct Seats {
 struct Seat {
     session: SessionId,
     outbox: Arc<Outbox>,
-    strikes: Strikes,
+    faults_lately: FaultWindow,
     place: Place,
 }
 
@@ -93,7 +93,7 @@ impl Seats {
     pub(super) fn insert(&mut self, player: Player) {
         self.changes += 1;
         let Player { user, session, outbox } = player;
-        let seat = Seat { session, outbox, strikes: Strikes::new(), place: Place::Here };
+        let seat = Seat { session, outbox, faults_lately: FaultWindow::new(), place: Place::Here };
         self.seats.insert(user.0, seat);
     }
 
@@ -220,7 +220,7 @@ impl Seats {
     /// A player's message failed: it is told, and disconnected if it goes on so.
     pub(super) fn failed(&mut self, user: u64, limit: u32, pending: &mut VecDeque<Departure>) {
         let Some(seat) = self.seats.get_mut(&user) else { return };
-        if !seat.strikes.strike(limit) {
+        if !seat.faults_lately.count(limit) {
             let text = "the game failed on this message; nothing of it happened";
             self.send_error(user, code::MESSAGE_FAILED, text);
             return;

@@ -17,12 +17,12 @@ fn on(
     disk: &MemoryDisk,
     bounds: Bounds,
     part: Part,
-) -> Result<(Journal, BTreeMap<String, Past>), JournalError> {
+) -> Result<(Journal, BTreeMap<String, SavedState>), JournalError> {
     let surroundings = Surroundings { disk: Arc::new(disk.clone()), part, ..Surroundings::default() };
     Journal::open_in(Path::new(DIR), bounds, surroundings)
 }
 
-fn reopen(disk: &MemoryDisk) -> BTreeMap<String, Past> {
+fn reopen(disk: &MemoryDisk) -> BTreeMap<String, SavedState> {
     on(disk, SMALL, Part::default()).unwrap().1
 }
 
@@ -73,7 +73,7 @@ fn a_segment_that_could_not_be_begun_is_begun_when_there_is_space_again() {
         disk.set_capacity(None);
         until("it is well again", || health.failing().is_empty());
         journal.close();
-        let past = Past { base: vec![1; 300], inputs: b"later".to_vec(), generation: 0 };
+        let past = SavedState { base: vec![1; 300], inputs: b"later".to_vec(), generation: 0 };
         assert_eq!(reopen(&disk)["a"], past, "{capacity}");
     }
 }
@@ -87,9 +87,9 @@ fn a_disk_that_takes_nothing_is_told_before_anything_is_said_and_well_again_by_i
         makes.then(|| ErrorKind::ReadOnlyFilesystem.into())
     });
     let health = Health::default();
-    let (journal, pasts) = on(&disk, SMALL, health.part("journal")).unwrap();
+    let (journal, saved_states) = on(&disk, SMALL, health.part("journal")).unwrap();
     let told = health.failing().join("");
-    assert!(told.contains("journal not written") && told.contains(DIR) && pasts.len() == 2, "{told}");
+    assert!(told.contains("journal not written") && told.contains(DIR) && saved_states.len() == 2, "{told}");
     disk.clear_fault();
     until("it is well again", || health.failing().is_empty());
     journal.close();
@@ -220,13 +220,13 @@ fn segments_that_are_missing_emptied_doubled_or_cut_are_told_by_name() {
             assert!(!repair.report().damage.is_empty());
             let kept = repair.run().unwrap();
             assert!(disk.read(&kept.join(paths[(at + 1) % count].file_name().unwrap())).is_ok());
-            let pasts = reopen(&disk);
+            let saved_states = reopen(&disk);
             let all: Vec<u8> = (0..20u8).flat_map(|at| [at; 40]).collect();
-            if let Some(a) = pasts.get("a") {
+            if let Some(a) = saved_states.get("a") {
                 assert!(a.base == b"base of a" && all.starts_with(&a.inputs), "{what} {at}");
             }
-            assert_eq!(pasts.contains_key("a"), at > 0 || what == "doubled", "{what} {at}");
-            assert!(pasts.contains_key("b") || at + 1 == count, "{what} {at}");
+            assert_eq!(saved_states.contains_key("a"), at > 0 || what == "doubled", "{what} {at}");
+            assert!(saved_states.contains_key("b") || at + 1 == count, "{what} {at}");
         }
     }
 }
@@ -283,8 +283,8 @@ fn a_repair_that_is_cut_off_anywhere_leaves_a_journal_that_can_be_repaired() {
         if done.is_err() && on(&disk, SMALL, Part::default()).is_err() {
             Repair::begin_on(Arc::new(disk.clone()), Path::new(DIR)).unwrap().run().unwrap();
         }
-        let pasts = reopen(&disk);
-        assert!(pasts["b"].base == b"base of b", "{step}");
-        assert!(!pasts["a"].inputs.is_empty() && all.starts_with(&pasts["a"].inputs), "{step}");
+        let saved_states = reopen(&disk);
+        assert!(saved_states["b"].base == b"base of b", "{step}");
+        assert!(!saved_states["a"].inputs.is_empty() && all.starts_with(&saved_states["a"].inputs), "{step}");
     }
 }

@@ -27,7 +27,7 @@ impl Node {
     }
 
     /// As the node's keeper does, once a second.
-    fn look(&mut self) -> usize {
+    fn inspect(&mut self) -> usize {
         let stale = self.journal.stale();
         for name in &stale {
             self.journal.base(name, &[0; BASE]);
@@ -49,20 +49,20 @@ fn an_idle_node_writes_nothing() {
         node.journal.inputs(&room(&format!("home/{at}")), b"one");
     }
     for _ in 0..100 {
-        assert_eq!(node.look(), 0);
+        assert_eq!(node.inspect(), 0);
     }
     // After a time of work it comes to rest.
     for _ in 0..20_000 {
         node.journal.inputs(&room("home/0"), &[1; 1000]);
     }
     let mut looks = 0;
-    while node.look() > 0 {
+    while node.inspect() > 0 {
         looks += 1;
         assert!(looks < 1000);
     }
     assert!(node.rewritten > 0);
     for _ in 0..100 {
-        assert_eq!(node.look(), 0);
+        assert_eq!(node.inspect(), 0);
     }
     let written = node.disk.written();
     node.journal.close();
@@ -90,7 +90,7 @@ fn rewriting_writes_a_share_of_what_rooms_write_and_the_journal_stays_small() {
         }
         // Some seconds.
         for _ in 0..2 {
-            node.look();
+            node.inspect();
         }
         most = most.max(node.size());
         // As the writer does.
@@ -131,10 +131,10 @@ fn what_nobody_runs_is_copied_as_it_stands() {
     journal.inputs(&idle, b"said");
     journal.base(&busy, b"busy");
     journal.close();
-    let (journal, pasts) = open(dir.path());
+    let (journal, saved_states) = open(dir.path());
     journal.copy(&[Arc::clone(&idle), Arc::clone(&busy)], |name| name == "home/1").unwrap();
     journal.base(&busy, b"busy");
     journal.close();
     assert_eq!(segments(dir.path()).len(), 1);
-    assert_eq!(open(dir.path()).1, pasts);
+    assert_eq!(open(dir.path()).1, saved_states);
 }

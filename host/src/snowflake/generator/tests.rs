@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::clock::Told;
+use super::super::clock::FakeClock;
 use super::*;
 
 const NOW: u64 = 1_700_000_000_000;
 
-fn told(machine: u16, limit_ms: u64) -> (Generator, Arc<Told>) {
-    let told = Told::at(NOW);
-    let generator = Generator::closed(Clock::Told(Arc::clone(&told)));
+fn told(machine: u16, limit_ms: u64) -> (Generator, Arc<FakeClock>) {
+    let told = FakeClock::at(NOW);
+    let generator = Generator::closed(Clock::FakeClock(Arc::clone(&told)));
     generator.open(machine, 0, limit_ms);
     (generator, told)
 }
@@ -104,8 +104,8 @@ fn ids_rise_from_one_machine_number_to_a_lower_one() {
 
 #[test]
 fn above_a_mark_ahead_of_the_clock_ids_go_on_at_the_format_s_pace() {
-    let told = Told::at(NOW);
-    let generator = Generator::closed(Clock::Told(Arc::clone(&told)));
+    let told = FakeClock::at(NOW);
+    let generator = Generator::closed(Clock::FakeClock(Arc::clone(&told)));
     generator.open(1, NOW + 60_000, NOW + 90_000);
     assert_eq!(generator.next().unwrap() >> 22, NOW + 60_000);
     let all = 4096 * 1000;
@@ -121,8 +121,8 @@ fn above_a_mark_ahead_of_the_clock_ids_go_on_at_the_format_s_pace() {
 
 #[test]
 fn at_the_end_of_time_it_refuses() {
-    let told = Told::at(TIME_END_MS - 1);
-    let generator = Generator::closed(Clock::Told(Arc::clone(&told)));
+    let told = FakeClock::at(TIME_END_MS - 1);
+    let generator = Generator::closed(Clock::FakeClock(Arc::clone(&told)));
     generator.open(1023, 0, u64::MAX);
     let ids: Vec<_> = generator.reserve(4096).unwrap().collect();
     assert_eq!(ids[4095], u64::MAX >> 1);
@@ -207,8 +207,8 @@ proptest! {
     #[test]
     fn no_id_comes_twice_and_none_comes_late(acts in acts()) {
         let (mut mark, mut machine) = (0, 5);
-        let mut clock = Told::at(NOW);
-        let mut generator = Generator::closed(Clock::Told(Arc::clone(&clock)));
+        let mut clock = FakeClock::at(NOW);
+        let mut generator = Generator::closed(Clock::FakeClock(Arc::clone(&clock)));
         let mut seen = BTreeSet::new();
         let mut last = 0;
         for act in acts {
@@ -242,13 +242,13 @@ proptest! {
                 Act::Seal => {
                     mark = mark.min(generator.seal()).max(last >> 22);
                     mark += u64::from(last >> 22 == mark && last != 0);
-                    clock = Told::at(clock.wall_ms.load(Ordering::Relaxed));
-                    generator = Generator::closed(Clock::Told(Arc::clone(&clock)));
+                    clock = FakeClock::at(clock.wall_ms.load(Ordering::Relaxed));
+                    generator = Generator::closed(Clock::FakeClock(Arc::clone(&clock)));
                 }
                 Act::Restart(by) => {
                     let now = clock.wall_ms.load(Ordering::Relaxed);
-                    clock = Told::at(now.saturating_add_signed(by));
-                    generator = Generator::closed(Clock::Told(Arc::clone(&clock)));
+                    clock = FakeClock::at(now.saturating_add_signed(by));
+                    generator = Generator::closed(Clock::FakeClock(Arc::clone(&clock)));
                 }
             }
         }

@@ -4,7 +4,7 @@ use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::super::{Clock, FILE, SequenceOptions, Told};
+use super::super::{Clock, FILE, FakeClock, SequenceOptions};
 use super::super::{IdsError, Parts, Snowflake, SnowflakeError};
 use super::*;
 
@@ -27,7 +27,7 @@ fn parts<'a>(discovery: &Discovery, node: &str, dir: &Path, registry: &'a Regist
 /// A node's ids, with a clock to tell.
 struct Node {
     snowflake: Snowflake,
-    clock: Arc<Told>,
+    clock: Arc<FakeClock>,
     dir: TempDir,
 }
 
@@ -37,9 +37,9 @@ impl Node {
     }
 
     async fn again(discovery: &Discovery, node: &str, wall_ms: u64, dir: TempDir) -> Self {
-        let (registry, clock) = (Registry::new(), Told::at(wall_ms));
+        let (registry, clock) = (Registry::new(), FakeClock::at(wall_ms));
         let parts = parts(discovery, node, dir.path(), &registry);
-        let parts = Parts { clock: Clock::Told(Arc::clone(&clock)), ..parts };
+        let parts = Parts { clock: Clock::FakeClock(Arc::clone(&clock)), ..parts };
         let snowflake = super::super::start(parts).await.unwrap();
         Self { snowflake, clock, dir }
     }
