@@ -144,8 +144,8 @@ impl ActorMetrics {
                 "during",
             )?,
             dead_letters: Counters {
-                written: counter("hotseat_dead_letters_total", "Dead dead_letters written")?,
-                lost: counter("hotseat_dead_letters_lost_total", "Dead dead_letters that were not written")?,
+                written: counter("hotseat_dead_letters_total", "Dead letters written")?,
+                lost: counter("hotseat_dead_letters_lost_total", "Dead letters that were not written")?,
             },
             budgets: BudgetFamilies::register(registry)?,
             processor: ProcessorGauges {

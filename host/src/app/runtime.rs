@@ -122,7 +122,7 @@ impl Runtime {
             info!(room, "room went on at another host, what this one had of it is dropped");
             journal.forget(&room.into());
         }
-        let dead_letters = data_dir.join("dead-dead_letters");
+        let dead_letters = data_dir.join("dead-letters");
         let dead_letters =
             DeadLetters::open(&dead_letters, config.dead_letters, actor_metrics.dead_letters.clone())?;
         let dead_letters = Arc::new(dead_letters);

@@ -145,7 +145,7 @@ impl DeadLetters {
                 part: Part::default(),
                 serial: 0,
             };
-            let thread = std::thread::Builder::new().name("dead-dead_letters".into());
+            let thread = std::thread::Builder::new().name("dead-letters".into());
             writer = Some(thread.spawn(move || work.run(&dead_letters)).map_err(at(dir))?);
             sender = Some(send);
         }
@@ -190,7 +190,7 @@ impl DeadLetters {
             warn!(
                 limit = BURST,
                 per_s = WINDOW.as_secs(),
-                "guests fail too often, dead dead_letters dropped"
+                "guests fail too often, dead letters dropped"
             );
         }
         window.1 <= BURST
@@ -201,7 +201,7 @@ impl DeadLetters {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
-            error!("the writer of dead dead_letters ended in a panic");
+            error!("the writer of dead letters ended in a panic");
         }
     }
 }
