@@ -1,7 +1,8 @@
-//! Actor: one guest with everything that lets it be swapped, rebuilt and kept; what rooms and shards have in common.
+//! Actor: one guest with everything that lets it be swapped, rebuilt and kept; what rooms and shards have in
+//! common.
 //!
-//! A [`ActorGroup`] is all actors of one plugin and the version they run; [`deploy`] replaces it under them. What an actor
-//! is for, rooms and players or shards and streams, is not known here.
+//! A [`ActorGroup`] is all actors of one plugin and the version they run; [`deploy`] replaces it under them.
+//! What an actor is for, rooms and players or shards and streams, is not known here.
 
 pub mod artefacts;
 mod budget;

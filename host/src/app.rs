@@ -348,7 +348,7 @@ impl App {
         &self.addrs
     }
 
-    /// Completes, with the reason, when the node cannot go on in its cluster and is to be stopped. Cancel safe.
+    /// Completes with the reason when the node cannot go on in its cluster and is to stop. Cancel safe.
     pub async fn cast_out(&self) -> String {
         self.membership.cast_out().await
     }

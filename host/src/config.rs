@@ -189,8 +189,8 @@ keys! {
         etcd_key: Option<PathBuf> = None;
         /// A node that is not heard of for so long is taken for dead, seconds.
         lease_ttl_s: u64 = 10, in 2..=600;
-        /// Home rooms of the cluster, written down by its first node (256 if nothing is said). A node that says another number
-        /// than the cluster has does not start; without it: the cluster's.
+        /// Home rooms of the cluster, written down by its first node (256 if nothing is said). A node that
+        /// says another number than the cluster has does not start; without it: the cluster's.
         cluster_home_rooms: Option<u32> = None, in 1..=65_536;
         /// The number that tells this node's ids from those of others, 0 to 1023. MACHINE_ID says it too. Without it: a
         /// free one is claimed.

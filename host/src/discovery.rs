@@ -321,8 +321,9 @@ impl Discovery {
         }
     }
 
-    /// As [`Self::register`], for an entry that one process alone is to have: what another one has written there stays, as
-    /// `same` tells of its value and ours, and as long as it does this node is given no new lease. See [`Self::taken`].
+    /// As [`Self::register`], for an entry that one process alone is to have: what another one has written
+    /// there stays, as `same` tells of its value and ours, and as long as it does this node is given no new
+    /// lease. See [`Self::taken`].
     pub fn register_own(&self, key: &str, value: Vec<u8>, same: Same) -> Registration {
         match &self.backend {
             Backend::Table(_) | Backend::Simulated(_) => self.register(key, value),
@@ -334,7 +335,8 @@ impl Discovery {
         }
     }
 
-    /// What another process has written in the place of an entry that is this one's own, while it stands there.
+    /// What another process has written in the place of an entry that is this one's own, while it stands
+    /// there.
     pub fn taken(&self) -> watch::Receiver<Option<Bytes>> {
         match &self.backend {
             Backend::Table(_) | Backend::Simulated(_) => watch::channel(None).1,

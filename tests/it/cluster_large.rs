@@ -7,7 +7,8 @@ use crate::cluster::Cluster;
 use crate::guests::{guests, relabelled};
 use crate::process::{Told, hotseat};
 
-/// Bytes of the large state: more than a message of gRPC may have had, and more than a manifest allows by itself.
+/// Bytes of the large state: more than a message of gRPC may have had, and more than a manifest allows by
+/// itself.
 const LARGE: u32 = 70 << 20;
 
 /// Hosts that let a guest work as long as a state of that size takes where nothing is optimised.

@@ -212,7 +212,8 @@ impl Membership {
         })
     }
 
-    /// Keeps up what all nodes must agree on, and sees that this process alone has the node's name, until `stop` fires.
+    /// Keeps up what all nodes must agree on, and sees that this process alone has the node's name, until
+    /// `stop` fires.
     fn agree(&self, started_ms: u64, stop: CancellationToken) -> JoinHandle<()> {
         let (discovery, placement) = (self.discovery.clone(), self.placement.clone());
         let (count, outcast, node) = (self.homes.count(), self.outcast.clone(), Arc::clone(&self.node));

@@ -1,9 +1,10 @@
 //! Continuity: whether etcd has kept its data since this host was last among the others.
 //!
-//! An etcd that has lost its data shows no claims though other hosts hold theirs still, for as long as a lease lasts. A host
-//! that starts in this moment must not take their rooms for free. Etcd has a random id, which is lost with everything else and
-//! written anew by whichever host comes first. A host keeps the id that it has last seen beside its journal; if etcd has
-//! another one, the host waits as long as a lease lasts before it begins a room that nobody has claimed.
+//! An etcd that has lost its data shows no claims though other hosts hold theirs still, for as long as a
+//! lease lasts. A host that starts in this moment must not take their rooms for free. Etcd has a random id,
+//! which is lost with everything else and written anew by whichever host comes first. A host keeps the id
+//! that it has last seen beside its journal; if etcd has another one, the host waits as long as a lease lasts
+//! before it begins a room that nobody has claimed.
 
 use std::path::{Path, PathBuf};
 
@@ -42,8 +43,8 @@ impl Continuity {
         Self { path, process, found: None, kept: kept.filter(|id| is_id(id)) }
     }
 
-    /// Asks etcd for its id under the lease number `epoch`, and gives it one if it has none. True if it is the one that this
-    /// host has kept; false also if etcd does not answer. Cancel safe.
+    /// Asks etcd for its id under the lease number `epoch`, and gives it one if it has none. True if it is
+    /// the one that this host has kept; false also if etcd does not answer. Cancel safe.
     pub async fn check(&mut self, discovery: &Discovery, epoch: u64) -> bool {
         let proposed = format!("{}-{epoch}", self.process);
         let found = match discovery.create(KEY, proposed.clone().into_bytes(), Hold::Forever).await {

@@ -49,7 +49,8 @@ pub struct NodeInfo {
     /// room, the first one lowest, in hexadecimal bytes.
     #[serde(default)]
     pub dormant: String,
-    /// Home rooms of which its journal may hold a state: those it has claimed, and the dormant ones. In the same form.
+    /// Home rooms of which its journal may hold a state: those it has claimed, and the dormant ones. In the
+    /// same form.
     #[serde(default)]
     pub holds: String,
     /// How many home rooms it takes the cluster to have.

@@ -13,8 +13,8 @@ use crate::game::registry::Registry;
 
 /// Where the claims on home rooms stand: `rooms/home/7` = the [`Owner`].
 pub const HOMES: &str = "rooms/home/";
-/// Where rooms of plugins stand that have left the host they are named after: `rooms/moved/ROOM@NODE` = the
-/// [`Owner`].
+/// Where rooms of plugins stand that have left the host they are named after: the [`Owner`] of each at
+/// `rooms/moved/ROOM@NODE`.
 pub const MOVED: &str = "rooms/moved/";
 /// Where nodes stand.
 pub const NODES: &str = "nodes/";

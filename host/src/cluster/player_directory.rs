@@ -61,7 +61,8 @@ impl PlayerDirectory {
         self.homes.is_new(self.homes.of(user))
     }
 
-    /// Who keeps track of the user. Looks for as long as [`SEARCH_TIMEOUT`], unless it is asked by who has looked.
+    /// Who keeps track of the user. Looks for as long as [`SEARCH_TIMEOUT`], unless it is asked by who has
+    /// looked.
     async fn home_host(&self, user: u64, deadline: Instant, passed: bool) -> Result<HomeHost<'_>, Status> {
         let home = self.homes.of(user);
         let mut placement = self.placement.clone();

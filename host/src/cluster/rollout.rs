@@ -61,9 +61,9 @@ pub enum RolloutError {
     /// It is live, not all nodes could cut over, and the others cannot go back.
     #[error("the cluster runs {label} now, and not all of its nodes do: {why}")]
     Apart {
-        /// What.
+        /// The label of the version that is live.
         label: String,
-        /// Which do not.
+        /// The nodes that do not run it, and why the others stay on it.
         why: String,
     },
     /// It was live, and etcd has lost what it knew of it.

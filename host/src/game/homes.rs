@@ -124,7 +124,8 @@ impl Homes {
         *known = generation.max(*known);
     }
 
-    /// The highest generation that is known of a room's state; see [`crate::journal::SavedState::generation`].
+    /// The highest generation that is known of a room's state; see
+    /// [`crate::journal::SavedState::generation`].
     pub fn generation(&self, home: u32) -> u64 {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
         generations.get(&home).copied().unwrap_or(0)

@@ -1,7 +1,8 @@
 //! Room: the task that owns one guest and everyone who sits with it.
 //!
-//! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to another
-//! thread would cost more. Between two calls it takes commands: save, swap, stop. Station 6 of the frame's way.
+//! It drains its bounded mailbox in batches and calls the guest on the spot; a call is 250 ns, a hop to
+//! another thread would cost more. Between two calls it takes commands: save, swap, stop. Station 6 of the
+//! frame's way.
 
 mod absentees;
 mod deferred_messages;

@@ -187,11 +187,7 @@ impl DeadLetters {
         }
         window.1 = window.1.saturating_add(1);
         if window.1 == BURST + 1 {
-            warn!(
-                limit = BURST,
-                per_s = WINDOW.as_secs(),
-                "guests fail too often, dead letters dropped"
-            );
+            warn!(limit = BURST, per_s = WINDOW.as_secs(), "guests fail too often, dead letters dropped");
         }
         window.1 <= BURST
     }
@@ -289,7 +285,7 @@ fn encode(letter: DeadLetterFile) -> Vec<u8> {
     let DeadLetterFile { room, about, context, input } = letter;
     let about = serde_json::to_vec(&about).expect("plain data with text for keys encodes");
     let mut bytes = MAGIC.to_vec();
-    write_record(&mut bytes, 0, Kind::DeadLetterFile, &room, &about);
+    write_record(&mut bytes, 0, Kind::DeadLetter, &room, &about);
     if let Some(Context { base, inputs }) = context {
         write_record(&mut bytes, 0, Kind::Base, &room, &base());
         write_record(&mut bytes, 0, Kind::Inputs, &room, &inputs);

@@ -17,7 +17,8 @@ pub use self::memory::{MemoryDisk, Operation};
 /// A lock on a file; given back when it is dropped.
 pub type Lock = Box<dyn Any + Send + Sync>;
 
-/// What of a file changes when it is written: its number, its length, and its last change in seconds and nanoseconds.
+/// What of a file changes when it is written: its number, its length, and its last change in seconds and
+/// nanoseconds.
 pub type Stamp = ([u64; 2], [i64; 2]);
 
 /// Directories and files as a journal uses them. Errors are those of the system.
@@ -49,7 +50,8 @@ pub trait Disk: Debug + Send + Sync {
     /// What the system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// What tells whether a file was changed. It is opened, since network file systems look at the server then.
+    /// What tells whether a file was changed. It is opened, since network file systems look at the server
+    /// then.
     ///
     /// # Errors
     /// What the system says.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SavedState;
 
-/// States in this host's journal that no actor here runs: home rooms of a cluster that an earlier process left and that are not
-/// claimed, or that another host has claimed while they ran here; shards of plugins that do not run here. Cheap to clone.
+/// States in this host's journal that no actor here runs: home rooms of a cluster that an earlier process
+/// left and that are not claimed, or that another host has claimed while they ran here; shards of plugins
+/// that do not run here. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Dormant {
     states: Arc<Mutex<BTreeMap<String, State>>>,

@@ -61,7 +61,7 @@ pub struct DeadLetter {
 #[derive(Debug)]
 pub enum Found {
     /// A dead letter.
-    DeadLetterFile(Box<DeadLetter>),
+    DeadLetter(Box<DeadLetter>),
     /// Rooms.
     Rooms {
         /// By name.
@@ -100,9 +100,7 @@ pub fn inspect(path: &Path) -> Result<Found, InspectError> {
         return Err(damaged(path, at as u64, Bad::Short.what()));
     }
     match record(&bytes[at..], opening.seed()) {
-        Ok((Kind::DeadLetterFile, ..)) => {
-            letter(path, &bytes).map(|letter| Found::DeadLetterFile(Box::new(letter)))
-        }
+        Ok((Kind::DeadLetter, ..)) => letter(path, &bytes).map(|letter| Found::DeadLetter(Box::new(letter))),
         // What the death of a process cuts short is the end of a journal's last segment.
         _ => rooms_in(path, &bytes, opening, of_a_journal),
     }
@@ -161,7 +159,7 @@ fn rooms_in(path: &Path, bytes: &[u8], opening: Opening, may_be_torn: bool) -> R
                     (Kind::Inputs, Some(past)) => past.inputs.extend_from_slice(content),
                     (Kind::Inputs, None) => drop(headless.insert(room.to_owned())),
                     (Kind::Ended, _) => drop(saved_states.remove(room)),
-                    (Kind::DeadLetterFile, _) => {}
+                    (Kind::DeadLetter, _) => {}
                 }
             }
             Err(_) if may_be_torn && next_record(&bytes[at..], opening.seed()).is_none() => {
@@ -188,8 +186,8 @@ fn letter(path: &Path, bytes: &[u8]) -> Result<DeadLetter, InspectError> {
     let bytes_of = |at: usize| records[at].3.to_vec();
     let kinds: Vec<Kind> = records.iter().map(|(_, kind, ..)| *kind).collect();
     let past = match kinds[..] {
-        [Kind::DeadLetterFile, Kind::Inputs] => None,
-        [Kind::DeadLetterFile, Kind::Base, Kind::Inputs, Kind::Inputs] => {
+        [Kind::DeadLetter, Kind::Inputs] => None,
+        [Kind::DeadLetter, Kind::Base, Kind::Inputs, Kind::Inputs] => {
             Some(SavedState { base: bytes_of(1), inputs: bytes_of(2), generation: 0 })
         }
         _ => return Err(damaged(path, bytes.len() as u64, "a dead letter has other records")),
@@ -245,7 +243,7 @@ mod tests {
     fn saved_states(found: Found) -> BTreeMap<String, SavedState> {
         match found {
             Found::Rooms { saved_states, .. } => saved_states,
-            Found::DeadLetterFile(_) => panic!("a letter"),
+            Found::DeadLetter(_) => panic!("a letter"),
         }
     }
 

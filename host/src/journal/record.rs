@@ -21,14 +21,14 @@ pub(super) enum Kind {
     /// The room has ended.
     Ended = 3,
     /// What a dead letter is about; in no journal.
-    DeadLetterFile = 4,
+    DeadLetter = 4,
     /// As [`Self::Base`], with the room's generation before it: `u64`, little-endian.
     Owned = 5,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        let kinds = [Self::Base, Self::Inputs, Self::Ended, Self::DeadLetterFile, Self::Owned];
+        let kinds = [Self::Base, Self::Inputs, Self::Ended, Self::DeadLetter, Self::Owned];
         kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }

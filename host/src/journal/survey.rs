@@ -259,7 +259,7 @@ impl Survey {
                 headless.remove(name);
                 self.rooms.remove(name);
             }
-            Kind::DeadLetterFile => {}
+            Kind::DeadLetter => {}
         }
     }
 }

@@ -93,8 +93,8 @@ impl Steps {
         }
     }
 
-    /// Writes all that waits, as a writer does whose sync has not come back yet: nothing more is written until
-    /// [`Self::step`].
+    /// Writes all that waits, as a writer does whose sync has not come back yet. Nothing more is written
+    /// before the next [`Self::step`].
     pub fn write(&mut self) {
         self.turn = self.write_turn().or_else(|| self.turn.take());
     }

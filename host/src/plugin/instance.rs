@@ -22,8 +22,8 @@ use super::version::Version;
 use crate::snowflake::Generator;
 use hotseat_build::{TEXT_MAX, into_printable};
 
-/// What opening, saving and loading may take at least, since they handle a whole room: longer if the manifest's deadline is
-/// longer, which the operator's cap bounds.
+/// What opening, saving and loading may take at least, since they handle a whole room: longer if the
+/// manifest's deadline is longer, which the operator's cap bounds.
 const LIFECYCLE_MS: u64 = 1000;
 
 /// A replayed call has met its deadline once; it gets so many times the budget to do so again.

@@ -47,7 +47,7 @@ impl Source {
             (path, data_dir_of(path))
         };
         match inspect(path)? {
-            Found::DeadLetterFile(letter) => {
+            Found::DeadLetter(letter) => {
                 let past = letter.past.ok_or_else(|| ReplayError::NoContext {
                     room: letter.room.clone(),
                     omitted_bytes: letter.about.omitted_bytes,

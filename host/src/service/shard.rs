@@ -1,9 +1,9 @@
 //! Shard: the task that owns one guest of a service and answers its requests.
 //!
-//! It works as a room does: a bounded mailbox, batches, the guest called on the spot, commands in between. What differs is
-//! when others hear of it. A room's frames leave at once; a shard's answers, messages and calls wait until the journal
-//! has on disk what they rest on, all in one order, so a client is never told what a crash could take back. One sync
-//! serves all that has gathered.
+//! It works as a room does: a bounded mailbox, batches, the guest called on the spot, commands in between.
+//! What differs is when others hear of it. A room's frames leave at once; a shard's answers, messages and
+//! calls wait until the journal has on disk what they rest on, all in one order, so a client is never told
+//! what a crash could take back. One sync serves all that has gathered.
 
 mod effects;
 

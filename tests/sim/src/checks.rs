@@ -36,8 +36,8 @@ impl World {
         for host in self.hosts.values().filter(|host| !host.frozen).filter(behind) {
             lock(&self.model).may_lose(&host.holds());
         }
-        // A host whose answers from etcd are lost may have given a room away and not know it: the room stands still until it
-        // does, and what players are told shows whether it did.
+        // A host whose answers from etcd are lost may have given a room away and not know it: the room stands
+        // still until it does, and what players are told shows whether it did.
         let now_ms = self.now_ms;
         let deaf = lock(&self.etcd).deaf.clone();
         self.deaf.extend(deaf.into_iter().map(|process| (process, now_ms)));
@@ -65,7 +65,8 @@ impl World {
         self.double = double.into_keys().collect();
     }
 
-    /// What is not as it is to be once all faults are over. `answered`: how often players had been answered by then.
+    /// What is not as it is to be once all faults are over. `answered`: how often players had been answered
+    /// by then.
     pub(crate) fn not_well(&self, answered: &BTreeMap<u64, u64>) -> Option<String> {
         let (silent, unowned) = (self.players.unanswered_since(answered), self.unowned());
         let down = self.down();

@@ -1,6 +1,7 @@
 //! Disk: the disks of a simulated cluster, one a host, which all hosts read as the storage that they share.
 //!
-//! Each is the journal's own disk in memory, which fills up, fails, and loses in a power cut what was not synced.
+//! Each is the journal's own disk in memory, which fills up, fails, and loses in a power cut what was not
+//! synced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -74,7 +75,8 @@ impl Disks {
         self.inner().slow.contains(dir)
     }
 
-    /// The machine has no power: of what was not synced some is there, up to a byte or a sector, and maybe zeros behind it.
+    /// The machine has no power: of what was not synced some is there, up to a byte or a sector, and maybe
+    /// zeros behind it.
     pub(crate) fn cut_power(&self, dir: &Path, rng: &mut Rng) {
         self.host(dir).cut_power(|_, unsynced| {
             let kept = rng.index(unsynced + 1);

@@ -1,5 +1,5 @@
-//! Node: what a process in a simulated cluster is made of: the real journal, rooms and rebalancer, put together as a node does it
-//! (`app::Membership`, `app::Works`, `app::App`).
+//! Node: what a process in a simulated cluster is made of: the real journal, rooms and rebalancer, put
+//! together as a node does it (`app::Membership`, `app::Works`, `app::App`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

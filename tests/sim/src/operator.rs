@@ -1,5 +1,5 @@
-//! Operator: who deploys versions in a simulated cluster and goes back, what the answers were, and whether the hosts run
-//! what the last of them said.
+//! Operator: who deploys versions in a simulated cluster and goes back, what the answers were, and whether
+//! the hosts run what the last of them said.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +107,8 @@ impl Operator {
                 };
             }
             Answer::Unchanged => {}
-            // A host that has been restarted since cannot give its rooms to a version that does not read their state (ADR 18).
+            // A host that has been restarted since cannot give its rooms to a version that does not read
+            // their state (ADR 18).
             Answer::TakenBack => self.may_differ |= wanted == Some(SCHEMA_2),
             Answer::Unknown => {
                 self.may_differ |= wanted.is_none_or(|version| version == SCHEMA_2);

@@ -26,8 +26,8 @@ pub(crate) struct Artefact {
     pub(crate) number: u8,
 }
 
-/// Its versions: what hosts start with, the same code by another number, one with another schema, and one that traps
-/// within its probation.
+/// Its versions: what hosts start with, the same code by another number, one with another schema, and one
+/// that traps within its probation.
 pub(crate) const VERSIONS: usize = 4;
 
 /// The one with another schema.
@@ -63,7 +63,7 @@ impl Stage {
         }
         let counter = || IntCounter::new("x", "x");
         let counters = Counters { written: counter()?, lost: counter()? };
-        let dead_letters = Arc::new(DeadLetters::open(&dir.path().join("dead_letters"), 10, counters)?);
+        let dead_letters = Arc::new(DeadLetters::open(&dir.path().join("dead-letters"), 10, counters)?);
         let gauge = IntGauge::new("x", "x")?;
         let rollbacks = Arc::new(RollbackStore::open(&dir.path().join("rollbacks"), 64 << 20, gauge)?);
         Ok(Self { versions, engine, dead_letters, rollbacks, dir })

@@ -74,8 +74,8 @@ impl Deployer {
         earlier.is_some_and(|earlier| earlier.digest() == digest)
     }
 
-    /// The first actor that cannot be given back to that version with all that it was told since: it came from another
-    /// node or an earlier process.
+    /// The first actor that cannot be given back to that version with all that it was told since: it came
+    /// from another node or an earlier process.
     pub async fn keeps_not(&self, version: Digest) -> Option<String> {
         for handle in self.inner.group.members() {
             // One that has ended goes nowhere.

@@ -88,8 +88,8 @@ impl Inner {
         let mut aside = Vec::new();
         for room in rooms {
             let name = Arc::clone(&room.name);
-            let Some(rehearsal_name) = ask(&room, ActorCommand::Snapshot).await else { continue };
-            let there = match rehearsal_name {
+            let Some(input) = ask(&room, ActorCommand::Snapshot).await else { continue };
+            let there = match input {
                 Ok(RehearsalInput::State(state)) => {
                     let carried = self.carry(live, version, &name, state).await?;
                     carried.map(|(there, _)| there).map_err(|why| format!("state of room {name}: {why}"))

@@ -1,7 +1,8 @@
 //! Home rooms: how many the cluster has, which all of its nodes must agree on.
 //!
-//! The first node writes the number down, and every other one takes it from there. An etcd that has lost its data does not
-//! change it: the nodes that run write it again, and of two numbers the one of the node that was started first counts.
+//! The first node writes the number down, and every other one takes it from there. An etcd that has lost its
+//! data does not change it: the nodes that run write it again, and of two numbers the one of the node that
+//! was started first counts.
 
 use std::time::Duration;
 
@@ -84,8 +85,8 @@ pub(in crate::app) async fn agree(discovery: &Discovery, ours: Option<u32>) -> R
     }
 }
 
-/// Keeps the number written down while the node `node` runs with it. Returns why the node cannot go on, if the cluster has
-/// another number.
+/// Keeps the number `count` written down in etcd while this node runs with it. Returns the reason why the
+/// node cannot go on once the cluster turns out to have another number. Cancel safe.
 pub(in crate::app) async fn keep(discovery: &Discovery, placement: &Placement, count: u32) -> String {
     let mut view = discovery.watch(KEY);
     loop {

@@ -10,8 +10,8 @@ pub(super) fn process() -> String {
     format!("{:016x}", getrandom::u64().unwrap_or_else(|_| crate::snowflake::now_ms()))
 }
 
-/// Completes when another process has this node's name for certain; where that one is reached. One that was started before
-/// this one may be dead, and its entry is given the time to end.
+/// Completes when another process has this node's name for certain; where that one is reached. One that was
+/// started before this one may be dead, and its entry is given the time to end.
 pub(super) async fn taken(discovery: &Discovery, started_ms: u64, patience: Duration) -> String {
     let mut taken = discovery.taken();
     loop {

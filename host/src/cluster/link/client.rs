@@ -114,17 +114,18 @@ impl LinkClient {
             look: Notify::new(),
         });
         let hello = Hello { version: LINK_VERSION, node: own.to_owned() };
-        let pump_ended = CancellationToken::new();
+        let outgoing_ended = CancellationToken::new();
         let (reading, over) = oneshot::channel();
         let outgoing = Outgoing::new(
             queue,
             hello,
             Arc::clone(&link_client.sessions),
             metrics.clone(),
-            pump_ended.clone(),
+            outgoing_ended.clone(),
             over,
         );
-        let reader = Reader { link_client: Arc::clone(&link_client), metrics, reading, pump_ended, refusals };
+        let reader =
+            Reader { link_client: Arc::clone(&link_client), metrics, reading, outgoing_ended, refusals };
         tokio::spawn(reader.run(channel, outgoing));
         link_client
     }
@@ -225,7 +226,7 @@ struct Reader {
     metrics: ClusterMetrics,
     /// Dropped once nothing is read any more: the outgoing ends the stream then.
     reading: oneshot::Sender<()>,
-    pump_ended: CancellationToken,
+    outgoing_ended: CancellationToken,
     refusals: Arc<RefusalLog>,
 }
 
@@ -240,7 +241,7 @@ impl Reader {
                 self.metrics.links.inc();
                 let end = self.link_client.end.clone();
                 let deaf = async {
-                    self.pump_ended.cancelled().await;
+                    self.outgoing_ended.cancelled().await;
                     tokio::time::sleep(DRAIN).await;
                 };
                 let why = tokio::select! {
@@ -259,7 +260,7 @@ impl Reader {
         lock(&self.link_client.sessions).ended = true;
         drop(self.reading);
         // Where the transport takes nothing any more, what waits in there is lost.
-        let _ = tokio::time::timeout(DRAIN, self.pump_ended.cancelled()).await;
+        let _ = tokio::time::timeout(DRAIN, self.outgoing_ended.cancelled()).await;
         let (lost, mut unsent) = {
             let mut sessions = lock(&self.link_client.sessions);
             (std::mem::take(&mut sessions.here), std::mem::take(&mut sessions.unsent))

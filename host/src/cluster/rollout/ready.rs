@@ -25,8 +25,9 @@ impl Ready {
         }
     }
 
-    /// As [`Self::of`], for a node that has not said that it is ready: it refuses if a room that cannot take the present
-    /// state to that version has not kept the one before either. The other nodes would go back, and this one could not.
+    /// As [`Self::of`], for a node that has not said that it is ready: it refuses if a room that cannot take
+    /// the present state to that version has not kept the one before either. The other nodes would go back,
+    /// and this one could not.
     pub(super) async fn back(
         prepared: Result<Prepared, String>,
         deployer: &Deployer,

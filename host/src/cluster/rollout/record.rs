@@ -228,8 +228,9 @@ impl Record {
         on_probation.then(|| Self { generation: self.generation + 1, probation_ms: 0, ..self.clone() })
     }
 
-    /// The record gone back to what was live before, because a node could not cut over or, `on_probation`, because the
-    /// version failed there. What is being rolled out is withdrawn with it. None if it is too late for that.
+    /// The record gone back to what was live before, because a node could not cut over or, `on_probation`,
+    /// because the version failed there. What is being rolled out is withdrawn with it. None if it is too
+    /// late for that.
     pub fn taken_back(&self, rollout: u64, reason: &str, on_probation: bool, now_ms: u64) -> Option<Self> {
         let bad = self.live.as_ref()?;
         let (good, previous) = match &self.left {

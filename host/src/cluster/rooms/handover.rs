@@ -39,7 +39,8 @@ const DOCUMENTS: usize = 1 << 20;
 /// How long the other end may take for one piece.
 const PIECE_TIME: Duration = Duration::from_secs(10);
 
-/// How long the other host may take to load a room, once it has all of it: this, and a second for so many bytes.
+/// How long the other host may take to load a room, once it has all of it: this, and a second for so many
+/// bytes.
 const LOAD: Duration = Duration::from_secs(10);
 const LOADED_IN_A_SECOND: usize = 8 << 20;
 
@@ -55,17 +56,17 @@ pub enum HandOverError {
     /// The other host cannot be reached, or does not take it.
     #[error("{host}: {why}")]
     Refused {
-        /// Which host.
+        /// The host that was to have the room.
         host: String,
-        /// Its words.
+        /// The reason that it gave, or why it could not be asked.
         why: String,
     },
     /// The other host does not take this room; others it may.
     #[error("{host}: {why}")]
     Room {
-        /// Which host.
+        /// The host that was to have the room.
         host: String,
-        /// Its words.
+        /// The reason that it gave, or why it could not be asked.
         why: String,
     },
     /// The claim has changed, or cannot be changed.

@@ -19,9 +19,6 @@ use crate::game::{Homes, Profiles};
 use crate::journal::disk::{Disk, RealDisk, Stamp};
 use crate::journal::{self, Found, InspectError, SavedState};
 
-/// How often a journal is read whose files change meanwhile.
-const READS: u32 = 5;
-
 /// Marks of rooms that others have taken up, in a node's directory.
 const TAKEN: &str = "taken";
 
@@ -33,7 +30,8 @@ pub struct HostStates {
     own: String,
     /// What other hosts left, by host.
     read: HashMap<String, Read>,
-    /// States that are superseded once this host's journal is on disk up to the position that is given with each.
+    /// States that are superseded once this host's journal is on disk up to the position that is given with
+    /// each.
     to_mark: Vec<(u64, Superseded)>,
 }
 
@@ -142,8 +140,8 @@ impl HostStates {
         found
     }
 
-    /// This host has these rooms, each of that generation, and they are on its disk once its journal is up to `position`: from
-    /// then on what was read of them elsewhere is taken up by nobody any more. Blocks.
+    /// This host has these rooms, each of that generation, and they are on its disk once its journal is up to
+    /// `position`: from then on what was read of them elsewhere is taken up by nobody any more. Blocks.
     pub fn supersede(&mut self, rooms: &BTreeMap<u32, u64>, position: u64) {
         for (node, read) in &self.read {
             for (home, by) in rooms {
@@ -209,20 +207,9 @@ fn files(disk: &dyn Disk, journal: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// What a host's journal holds. A host that runs may remove a file while its journal is read.
+/// What a host's journal holds, also while the host writes to it.
 fn saved_states(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, SavedState> {
-    let is_gone = |found: &Result<Found, InspectError>| match found {
-        Err(InspectError::Io { source, .. }) => source.kind() == ErrorKind::NotFound,
-        _ => false,
-    };
-    let mut found = journal::look_at(disk, journal);
-    for _ in 1..READS {
-        if !is_gone(&found) || files(disk, journal).is_err() {
-            break;
-        }
-        found = journal::look_at(disk, journal);
-    }
-    match found {
+    match journal::look_at(disk, journal) {
         Ok(Found::Rooms { saved_states, torn, .. }) => {
             if let Some((path, offset)) = torn {
                 warn!(file = %path.display(), offset, "journal of another host ends within a record; what stands before it counts");
@@ -230,7 +217,7 @@ fn saved_states(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, SavedState>
             saved_states
         }
         // A host that has only begun has left nothing.
-        Ok(Found::DeadLetterFile(_)) | Err(InspectError::Empty(_)) => BTreeMap::new(),
+        Ok(Found::DeadLetter(_)) | Err(InspectError::Empty(_)) => BTreeMap::new(),
         Err(InspectError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => {
             warn!(dir = %journal.display(), %error, "journal of another host cannot be read");

@@ -1,5 +1,5 @@
-//! Rebalancer: keeps this host's home rooms: claims those that are to be its own, gives up those that are not, and lets
-//! none move while the lease cannot be proved.
+//! Rebalancer: keeps this host's home rooms: claims those that are to be its own, gives up those that are
+//! not, and lets none move while the lease cannot be proved.
 
 mod claims;
 mod departures;
@@ -102,9 +102,9 @@ impl Rebalancer {
             if let Lease::Held { epoch, until, .. } = held {
                 let before = *confirmed.borrow();
                 if before != epoch && (before == 0 || self.claim_again().await) {
-                    let waits = !self.continuity.check(&self.discovery, epoch).await;
-                    let waits = before != 0 || (waits && !self.is_first().await);
-                    self.heir_from = waits.then_some(until);
+                    let is_known = self.continuity.check(&self.discovery, epoch).await;
+                    let inherits = before == 0 && (is_known || self.is_first().await);
+                    self.heir_from = (!inherits).then_some(until);
                     confirmed.send_replace(epoch);
                 }
                 if self.homes().gate().is_open() && self.placement.is_fresh() {
@@ -216,7 +216,8 @@ impl Rebalancer {
         self.give_up(home);
     }
 
-    /// A room ends here without its state being handed to anybody: that stays in the journal until a later one is known.
+    /// A room ends here without its state being handed to anybody: that stays in the journal until a later
+    /// one is known.
     fn give_up(&mut self, home: u32) {
         let room = Homes::name(home);
         self.homes().given_up(home);

@@ -1,8 +1,8 @@
 //! Registrar: entries that are to stand under this node's lease, whatever happens.
 //!
-//! They are written when they are new or changed and when there is a new lease, and put back when somebody has removed
-//! them. An entry that somebody else has put in their place is left. Of an entry that one process alone is to have, its own
-//! or another one's is told from the value: see [`Registered::taken`].
+//! They are written when they are new or changed and when there is a new lease, and put back when somebody
+//! has removed them. An entry that somebody else has put in their place is left. Of an entry that one process
+//! alone is to have, its own or another one's is told from the value: see [`Registered::taken`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,8 @@ pub(in crate::discovery) struct Registered {
 #[derive(Debug, Clone)]
 struct Slot {
     token: u64,
-    /// How a value of this process is told from that of another one, if one process alone is to have the entry.
+    /// How a value of this process is told from that of another one, if one process alone is to have the
+    /// entry.
     same: Option<Same>,
     /// The number of its last change.
     change: u64,

@@ -178,7 +178,8 @@ impl Registry {
         Ok(Some(Packed { past, gone }))
     }
 
-    /// Another host has the room, whatever stands here: its players follow. What the journal holds of it stays there.
+    /// Another host has the room, whatever stands here: its players follow. What the journal holds of it
+    /// stays there.
     pub fn drop_room(&self, name: &str) {
         let Some(handle) = self.rooms().get(name).cloned() else { return };
         let (gone, verdict) = oneshot::channel();
@@ -219,8 +220,8 @@ impl Registry {
         last
     }
 
-    /// Waits until what has been journalled so far, `bytes` of it just now, and documents up to this ticket, are on disk;
-    /// false if they are not after a while.
+    /// Waits until what has been journalled so far, `bytes` of it just now, and documents up to this ticket,
+    /// are on disk; false if they are not after a while.
     pub async fn kept(&self, ticket: u64, bytes: usize) -> bool {
         let journal = &self.group.world().journal;
         let (position, mut synced) = (journal.position(), journal.synced());

@@ -34,7 +34,8 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Another host has claimed the room without having been handed its state, and reads that from this host's disk.
+    /// Another host has claimed the room without having been handed its state, and reads that from this
+    /// host's disk.
     pub(super) fn stays_on_disk(&self) -> bool {
         self.gone.as_ref().is_some_and(|gone| gone.node.is_none())
     }

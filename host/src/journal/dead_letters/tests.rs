@@ -32,7 +32,7 @@ fn files(dir: &Path) -> Vec<String> {
 
 fn read(path: &Path) -> DeadLetter {
     match inspect(path).unwrap() {
-        Found::DeadLetterFile(letter) => *letter,
+        Found::DeadLetter(letter) => *letter,
         Found::Rooms { .. } => panic!("{} holds rooms", path.display()),
     }
 }

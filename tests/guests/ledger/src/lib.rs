@@ -1,5 +1,5 @@
-//! A guest that keeps account, for property tests: whatever is lost, doubled, reordered or half done shows up in
-//! the counts it answers with.
+//! A guest that keeps account, for property tests: whatever is lost, doubled, reordered or half done shows up
+//! in the counts it answers with.
 //!
 //! | frame | payload | what happens |
 //! |---|---|---|
@@ -11,10 +11,10 @@
 //! | [`SAVE_TRAP`] | | the same, then panics |
 //! | [`SHOW`] | | answers [`SHOWN`]; does not count |
 //!
-//! "Counts" is per user and room: of every message handled to its end. When somebody leaves who has a profile, that
-//! counts too, and is saved. The cargo feature `v2` builds the second
-//! version: a new schema, and [`COUNTED`] ends with the version. The feature `trapping` builds the first version with a fault:
-//! it traps in every tick of one second of sixteen, and [`COUNTED`] ends with 3.
+//! "Counts" is per user and room: of every message handled to its end. When somebody leaves who has a
+//! profile, that counts too, and is saved. The cargo feature `v2` builds the second version: a new schema,
+//! and [`COUNTED`] ends with the version. The feature `trapping` builds the first version with a fault: it
+//! traps in every tick of one second of sixteen, and [`COUNTED`] ends with 3.
 
 use std::collections::BTreeMap;
 

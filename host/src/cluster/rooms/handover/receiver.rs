@@ -30,7 +30,7 @@ pub struct Receiver {
     pub registry: Arc<Registry>,
     /// This host's lease.
     pub discovery: Discovery,
-    /// Counters.
+    /// Counts the rooms that arrive.
     pub metrics: ClusterMetrics,
     /// Set once this node is to be empty: it takes no rooms then.
     pub draining: watch::Receiver<bool>,

@@ -88,7 +88,8 @@ impl Rebalancer {
         for (home, claim) in claims {
             match claim {
                 Claim::Ours { anew: true, revision } if self.may_be_outdated(home, &marks) => {
-                    // Another host may have had it: the room is free for that one, and for whoever goes on from its state.
+                    // Another host may have had it: the room is free for that one, and for whoever goes on
+                    // from its state.
                     left += 1;
                     self.give_up(home);
                     let removed = self.discovery.remove(&format!("{HOMES}{home}"), revision).await;

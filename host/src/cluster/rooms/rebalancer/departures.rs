@@ -56,8 +56,8 @@ impl Rebalancer {
         rooms.filter_map(with_host).collect()
     }
 
-    /// Hands these rooms to these hosts, as far as they go at present. A room that does not go keeps no other one here; one
-    /// that did not go before is tried last.
+    /// Hands these rooms to these hosts, as far as they go at present. A room that does not go keeps no other
+    /// one here; one that did not go before is tried last.
     pub(super) async fn let_go(&mut self, mut leaving: Vec<(DepartingRoom, String)>) {
         self.refusing.retain(|_, since| since.elapsed() < REFUSED);
         self.staying.retain(|_, since| since.elapsed() < STAYS);

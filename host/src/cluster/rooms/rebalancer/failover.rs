@@ -19,9 +19,10 @@ use crate::game::registry::following;
 const TAKING_UP: Duration = Duration::from_secs(60);
 
 impl Rebalancer {
-    /// Rooms that were not handed over go on from the latest state that this host, or one that is gone, has of them. It is
-    /// on this host's disk, and what is older counts no more, before anybody is let in. With each room: whether nobody had
-    /// it. The rooms that cannot go on before what was loaded of them here has ended.
+    /// Rooms that were not handed over go on from the latest state that this host, or one that is gone, has
+    /// of them. It is on this host's disk, and what is older counts no more, before anybody is let in. With
+    /// each room: whether nobody had it. The rooms that cannot go on before what was loaded of them here has
+    /// ended.
     pub(super) async fn bring_back(&mut self, homes: impl Iterator<Item = (u32, bool)>) -> BTreeSet<u32> {
         let generations = self.dormant.generations();
         let (mut wanted, mut staged, mut later) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
@@ -161,8 +162,9 @@ impl Rebalancer {
         .await
     }
 
-    /// Whether a host may have left a state of one of these rooms, which this host has claimed: one that is gone, or one that
-    /// says so. Etcd is asked for its entry, since what is followed of claims and of nodes does not arrive in one order.
+    /// Whether a host may have left a state of one of these rooms, which this host has claimed: one that is
+    /// gone, or one that says so. Etcd is asked for its entry, since what is followed of claims and of nodes
+    /// does not arrive in one order.
     async fn may_have_left(&self, node: &str, rooms: &BTreeMap<u32, Option<u64>>) -> bool {
         match self.discovery.get(&format!("{NODES}{node}")).await {
             Ok(Some(entry)) => NodeInfo::read(&entry.value)
@@ -171,8 +173,8 @@ impl Rebalancer {
         }
     }
 
-    /// Whether no host has ever kept anything of a home room: nobody can have claimed one that is shown as free. A host without a
-    /// shared directory cannot know.
+    /// Whether no host has ever kept anything of a home room: nobody can have claimed one that is shown as
+    /// free. A host without a shared directory cannot know.
     pub(super) async fn is_first(&mut self) -> bool {
         if !self.dormant.is_empty() || !self.continuity.is_new() {
             return false;
