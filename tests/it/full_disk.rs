@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use hotseat::game::Profiles;
 use hotseat_client::{Client, Login};
 use hotseat_packet::Reader;
 use ledger::{SAVE, SAVED, SHOW, SHOWN};
 
 use crate::guests::guests;
 use crate::process::{Process, run};
-use crate::world::{PATIENCE, http_get, take_compiled};
+use crate::world::{PATIENCE, eventually, http_get, take_compiled};
 
 const PLAYERS: usize = 20;
 
@@ -84,6 +85,17 @@ async fn ready(process: &Process, status: u16, word: &str) -> String {
     }
 }
 
+/// Waits until the documents of all players are on disk, so that the node has nothing left to write.
+async fn written(data: &Path) {
+    eventually("the documents on disk", async || {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(data.join("profiles.redb"), copy.path().join("profiles.redb")).ok()?;
+        let found = Profiles::left_in(copy.path(), |_| true).ok()?;
+        (found.len() == PLAYERS).then_some(())
+    })
+    .await;
+}
+
 /// With `durability = none` the profiles are put at once; else they wait for the journal.
 async fn is_full_for_a_while(durability: &str, part: &str) {
     let data = tempfile::tempdir().unwrap();
@@ -96,6 +108,7 @@ async fn is_full_for_a_while(durability: &str, part: &str) {
         players.push(player);
     }
     assert_eq!(readiness(&process).await, (200, "ready\n".into()));
+    written(data.path()).await;
     limit_files(&process, "512");
     for player in &mut players {
         assert_eq!(save(player).await, 2);
