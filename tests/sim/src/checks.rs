@@ -1,18 +1,13 @@
 //! Checks: what has to be so at every step of a simulated cluster, and once all faults are over.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::host::Host;
 use crate::world::World;
-use crate::{HOMES, HOSTS, Process};
+use crate::{HOMES, HOSTS, Process, lock};
 
 /// So long after it has heard etcd again a host knows whose its rooms are, ms.
 const LEARNS: u64 = 5_000;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl World {
     /// Tells of versions that have come to run.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hotseat::discovery::simulated::{Answer, Condition, Simulated};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Process;
 use crate::etcd::{Ask, Etcd, Told};
+use crate::lock;
 
 /// As in `discovery::etcd`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,12 +86,12 @@ impl Client {
 
 impl Inner {
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
     async fn ask(&self, ask: Ask) -> Result<Told, DiscoveryError> {
         let (answer, told) = oneshot::channel();
-        self.etcd.lock().unwrap_or_else(PoisonError::into_inner).ask(self.process, ask, answer);
+        lock(&self.etcd).ask(self.process, ask, answer);
         match timeout(REQUEST_TIMEOUT, told).await {
             Ok(Ok(told)) => Ok(told),
             Ok(Err(_)) => {
@@ -254,7 +255,7 @@ impl Inner {
 
 impl Simulated for Client {
     fn watch(&self, prefix: &str) -> watch::Receiver<Arc<View>> {
-        let mut views = self.inner.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = lock(&self.inner.views);
         if let Some(view) = views.get(prefix) {
             return view.subscribe();
         }

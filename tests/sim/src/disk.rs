@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use hotseat::journal::disk::{Disk, DiskFile, Lock, MemoryDisk, Operation, Stamp};
 
+use crate::lock;
 use crate::rng::Rng;
 
 /// Bytes of a sector, which a power cut leaves written or not.
@@ -30,7 +31,7 @@ struct Inner {
 
 impl Disks {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// The disk that a file of a journal is on.

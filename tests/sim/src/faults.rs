@@ -1,21 +1,18 @@
 //! Faults: what goes wrong in a simulated cluster, done.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use hotseat::cluster::rollout::record::Record;
 
 use crate::HOSTS;
 use crate::host::Host;
+use crate::lock;
 use crate::operator::Operator;
 use crate::plan::Fault;
 use crate::world::{Deed, World};
 
 /// What clusters are to run stands there, by plugin.
 const RECORDS: &str = "plugins/";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {

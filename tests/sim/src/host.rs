@@ -1,6 +1,6 @@
 //! Host: a node's process in a simulated cluster, on a runtime of its own whose clock the simulation moves.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::HOMES;
+use crate::lock;
 use crate::node::{Given, Up};
 
 /// How a process ended by itself.
@@ -37,10 +38,6 @@ pub(crate) struct Host {
     pub(crate) frozen: bool,
     pub(crate) stopping: bool,
     state: Arc<Mutex<State>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {

@@ -32,7 +32,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -69,6 +69,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What stands behind a lock is whole at every step, whoever has panicked.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn say(line: &str) {
@@ -160,8 +165,7 @@ fn many(stage: &Arc<Stage>, seeds: Range<u64>, threads: usize, keep_going: bool)
                 scope.spawn(|| -> Result<()> {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let stop =
-                            !keep_going && !failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+                        let stop = !keep_going && !lock(&failed).is_empty();
                         if seed >= seeds.end || stop {
                             return Ok(());
                         }
@@ -171,7 +175,7 @@ fn many(stage: &Arc<Stage>, seeds: Range<u64>, threads: usize, keep_going: bool)
                         played.fetch_add(1, Ordering::Relaxed);
                         if let Some(violation) = &outcome.violation {
                             say(&format!("seed {seed}: {violation}"));
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
+                            lock(&failed).push(seed);
                         }
                     }
                 })

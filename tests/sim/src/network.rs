@@ -2,7 +2,7 @@
 //! and are lost between those that are cut off from each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hotseat::peer::{Answer, Network as Way};
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use tonic::codegen::http::{Request, Response};
 use tower::BoxError;
 
 use crate::Process;
+use crate::lock;
 use crate::rng::Rng;
 
 /// A message is on the way for so long, ms.
@@ -139,7 +140,7 @@ impl Network {
 impl Port {
     /// Answers what has arrived.
     pub(crate) fn reply(&self, to: Process, reply: Reply, answer: oneshot::Sender<Reply>) {
-        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut network = lock(&self.network);
         let latency = network.latency();
         network.post(latency, Post::Reply { from: self.process, to, reply, answer });
     }
@@ -148,7 +149,7 @@ impl Port {
 impl Way for Port {
     fn ask(&self, addr: &str, request: Request<Body>) -> Answer {
         let (answer, reply) = oneshot::channel();
-        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut network = lock(&self.network);
         let latency = network.latency();
         match process_at(addr) {
             Some(to) => network.post(latency, Post::Request { from: self.process, to, request, answer }),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -44,7 +44,7 @@ use crate::etcd::Etcd;
 use crate::model::{Model, OnDisk};
 use crate::network::{Arrived, Network, Port};
 use crate::stage::Stage;
-use crate::{HOMES, Process, TTL};
+use crate::{HOMES, Process, TTL, lock};
 
 /// How often a journal's writer comes to its work.
 const WRITE_EVERY: Duration = Duration::from_millis(15);
@@ -102,10 +102,6 @@ pub(crate) struct Up {
     /// None once it is closed.
     steps: Arc<Mutex<Option<Steps>>>,
     stop: CancellationToken,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Given {

@@ -2,12 +2,13 @@
 //! the hosts run what the last of them said.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hotseat::cluster::rollout::{Rollout, RolloutError, RolloutReport};
 use hotseat_build::Digest;
 
 use crate::Process;
+use crate::lock;
 use crate::model::Model;
 use crate::stage::{SCHEMA_2, Stage, TRAPS};
 
@@ -36,10 +37,6 @@ enum Answer {
     Unchanged,
     TakenBack,
     Unknown,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Operator {

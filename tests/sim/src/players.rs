@@ -2,7 +2,7 @@
 //! is, takes a seat there and plays; when the host or the room is gone it comes again, as an agent's session does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hotseat::cluster::node::NodeInfo;
 use hotseat::cluster::placement::{HOMES as CLAIMS, NODES, Owner};
@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::network::process_at;
 use crate::rng::Rng;
 use crate::session::{End, Ends, Order, Session};
-use crate::{HOMES, Process, USERS};
+use crate::{HOMES, Process, USERS, lock};
 
 /// A player whose host is no more among the nodes is told so after this, ms.
 const NOTICED: u64 = 1_000;
@@ -60,10 +60,6 @@ struct Seen {
     processes: BTreeMap<String, Process>,
     /// The nodes that have them, by home room.
     owners: BTreeMap<u32, Owner>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Players {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hotseat::game::registry::Registry;
 use hotseat::journal::Journal;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::Process;
+use crate::lock;
 use crate::model::Model;
 
 /// Bytes that may wait for a player.
@@ -69,7 +70,7 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let (user, number, ends) = (self.user, self.number, Arc::clone(&self.ends));
         if let Some(end) = self.sit().await {
-            ends.lock().unwrap_or_else(PoisonError::into_inner).ended.push((user, number, end));
+            lock(&ends).ended.push((user, number, end));
         }
     }
 
@@ -94,7 +95,7 @@ impl Session {
             }
             None => Seat::new(UserId(self.user), self.id, uplink),
         };
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).seated.push((self.user, self.number, login));
+        lock(&self.ends).seated.push((self.user, self.number, login));
         let (mut early, mut bytes) = (EarlySignals::default(), Vec::new());
         loop {
             let free = seat.blocked().is_none();
@@ -149,7 +150,7 @@ impl Session {
 
     /// What the room has sent: `u16 size | u16 opcode | payload`.
     fn hear(&self, mut bytes: &[u8]) {
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut model = lock(&self.model);
         while let Some((head, rest)) = bytes.split_first_chunk::<4>() {
             let size = usize::from(u16::from_be_bytes([head[0], head[1]])) - 2;
             let opcode = u16::from_be_bytes([head[2], head[3]]);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use hotseat_build::Digest;
@@ -18,7 +18,7 @@ use crate::plan::{Fault, Plan};
 use crate::players::Players;
 use crate::rng::Rng;
 use crate::stage::Stage;
-use crate::{HOSTS, Process};
+use crate::{HOSTS, Process, lock};
 
 /// Steps of the time, ms: no message is faster, and what happens within one happens host by host.
 const STEP_MS: u64 = 20;
@@ -76,10 +76,6 @@ pub(crate) struct World {
     pub(crate) deaf: BTreeMap<Process, u64>,
     /// What each process runs.
     pub(crate) runs: BTreeMap<Process, Digest>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
