@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 
 pub use self::cluster::ClusterHandle;
 use crate::actor::artefacts::Event as PluginEvent;
-use crate::actor::deploy::{DeployError, DeployReport, Deployer, Step, WayBack};
+use crate::actor::deploy::{Consent, DeployError, DeployReport, Deployer, Step, WayBack};
 use crate::cluster::rollout::Rollout;
 use crate::game::registry::Registry;
 use crate::http::metrics::HttpMetrics;
@@ -198,26 +198,28 @@ impl Admin for AdminService {
         &self,
         request: Request<proto::DeployRequest>,
     ) -> Result<Response<proto::DeployReply>, Status> {
-        let proto::DeployRequest { name, artefact, cluster, plan, set_aside } = request.into_inner();
+        let proto::DeployRequest { name, artefact, cluster, plan, set_aside, accept_pause } =
+            request.into_inner();
+        let consent = Consent { set_aside, any_pause: accept_pause };
         let deployer = self.named(&name)?;
         if plan {
             match cluster {
                 true => drop(self.rollout(&name)?),
                 false => self.check_alone(&name)?,
             }
-            let report = deployer.plan(artefact, set_aside).await;
+            let report = deployer.plan(artefact, consent).await;
             return report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error));
         }
         if cluster {
             let rollout = self.rollout(&name)?;
-            if !set_aside.is_empty() {
-                let set_aside = deployer.set_aside(artefact.clone(), set_aside).await;
+            if !consent.set_aside.is_empty() {
+                let set_aside = deployer.set_aside(artefact.clone(), consent).await;
                 set_aside.map_err(|error| status(&error))?;
             }
-            return rollouts::reply(rollout.deploy(artefact).await);
+            return rollouts::reply(rollout.deploy(artefact, accept_pause).await);
         }
         self.check_alone(&name)?;
-        let report = deployer.deploy_without(artefact, set_aside).await;
+        let report = deployer.deploy_with(artefact, consent).await;
         report.map(|report| Response::new(reply(&report))).map_err(|error| status(&error))
     }
 
@@ -312,6 +314,7 @@ fn reply(report: &DeployReport) -> proto::DeployReply {
         players_waited_us: u64::try_from(report.load.players_waited.as_micros()).unwrap_or(u64::MAX),
         state_bytes: report.load.state_bytes,
         peak_bytes: report.load.peak_bytes,
+        expected_pause_us: u64::try_from(report.expected_pause.as_micros()).unwrap_or(u64::MAX),
     }
 }
 
@@ -337,6 +340,7 @@ fn status(error: &DeployError) -> Status {
         | DeployError::Caps(_) => Status::invalid_argument(text),
         DeployError::Unknown(_) => Status::not_found(text),
         DeployError::Rehearsal(_)
+        | DeployError::Pause { .. }
         | DeployError::Swap { .. }
         | DeployError::Taken(_)
         | DeployError::NoneStarts(_)

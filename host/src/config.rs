@@ -73,6 +73,9 @@ keys! {
         compile_memory_max_bytes: usize = 2048 * MIB, in 64 * MIB..=65_536 * MIB;
         /// The hotseat program that is started to compile. Without it: the one that runs.
         compile_program: Option<PathBuf> = None;
+        /// How long a room may be expected to stand still while a deployment hands it over, milliseconds; a deployment that
+        /// would take longer is refused unless the operator accepts it (`--accept-pause`).
+        swap_pause_max_ms: u64 = 2_000, in 1..=3_600_000;
         /// How long a new version is watched and rolled back by itself if it misbehaves, milliseconds.
         probation_ms: u64 = 30_000, in 0..=3_600_000;
         /// How long after a deployment what rooms were and were told since is kept for going back, milliseconds; 0 for as

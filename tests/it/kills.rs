@@ -213,7 +213,7 @@ async fn what_was_acknowledged_is_there_whenever_the_node_was_killed() {
                         artefact: plugin.bytes,
                         cluster: false,
                         plan: false,
-                        set_aside: Vec::new(),
+                        ..DeployRequest::default()
                     };
                     // The node may be killed in the middle of it, or before.
                     if let Ok(channel) = Endpoint::from_shared(url.clone()).unwrap().connect().await {

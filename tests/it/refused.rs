@@ -37,7 +37,7 @@ async fn refused(table: &[(&str, Vec<u8>, &[&str])]) {
             artefact: artefact.clone(),
             cluster: false,
             plan: false,
-            set_aside: Vec::new(),
+            ..DeployRequest::default()
         };
         let status = world.admin().await.deploy(request).await.expect_err(what);
         assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");

@@ -84,7 +84,7 @@ async fn deploy(world: &World, artefact: &Artefact) -> Result<DeployReply, Statu
         artefact,
         cluster: true,
         plan: false,
-        set_aside: Vec::new(),
+        ..DeployRequest::default()
     };
     world.admin().await.deploy(request).await.map(Response::into_inner)
 }
@@ -160,7 +160,7 @@ async fn a_version_goes_live_on_every_node_under_its_players_and_back() {
         artefact: guests().ledger_v2.bytes.clone(),
         cluster: false,
         plan: false,
-        set_aside: Vec::new(),
+        ..DeployRequest::default()
     };
     let status = one.admin().await.deploy(alone).await.unwrap_err();
     assert!(status.message().contains("use --cluster"), "{status}");

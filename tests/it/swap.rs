@@ -181,7 +181,7 @@ async fn what_is_live_already_is_not_deployed_again() {
         artefact: guests().v2.bytes.clone(),
         cluster: false,
         plan: false,
-        set_aside: Vec::new(),
+        ..DeployRequest::default()
     };
     let first = world.admin().await.deploy(request.clone()).await.unwrap().into_inner();
     assert!(!first.unchanged);
@@ -199,7 +199,7 @@ async fn names_that_do_not_fit_are_refused() {
         artefact: guests().v2.bytes.clone(),
         cluster: false,
         plan: false,
-        set_aside: Vec::new(),
+        ..DeployRequest::default()
     };
     let status = world.admin().await.deploy(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::NotFound);

@@ -238,7 +238,7 @@ async fn a_deployment_says_before_it_acts_how_one_goes_back() {
         artefact,
         cluster: false,
         plan: true,
-        set_aside: Vec::new(),
+        ..DeployRequest::default()
     };
     let plan = world.admin().await.deploy(request).await.unwrap().into_inner();
     assert_eq!((plan.rehearsed, plan.rooms), (1, 0));

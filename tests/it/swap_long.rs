@@ -1,6 +1,6 @@
 //! Probation under load: the way back lasts for all of it, or its early end is told.
 
-use hotseat::proto::admin::RollbackRequest;
+use hotseat::proto::admin::{DeployRequest, RollbackRequest};
 use hotseat_client::Client;
 use ledger::{CLOSED, COUNT, COUNTED, TRAP};
 use misbehave::{ANSWER, ECHO, FILL};
@@ -108,4 +108,40 @@ async fn many_large_rooms_are_handed_over_within_bounds() {
     for client in &mut players {
         ask(client, ECHO, b"there", ECHO + ANSWER).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_would_stop_a_room_for_too_long_needs_a_yes() {
+    let world = World::with(&guests().misbehave, |config| {
+        config.swap_pause_max_ms = 1;
+        (config.home_rooms, config.max_rooms) = (65_536, 64);
+    })
+    .await;
+    // One room of many is large. The sample need not have it by chance.
+    let mut players = Vec::new();
+    for name in 0..40 {
+        players.push(world.client(&format!("player {name}")).await);
+    }
+    ask(&mut players[23], FILL, &(12u32 << 20).to_be_bytes(), FILL + ANSWER).await;
+    let mut request = DeployRequest {
+        name: "game-logic".into(),
+        artefact: versioned(&guests().misbehave, 2).bytes,
+        ..DeployRequest::default()
+    };
+    for plan in [true, false] {
+        request.plan = plan;
+        let status = world.admin().await.deploy(request.clone()).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+        let text = status.message();
+        let words = ["is expected to stand still for", "swap_pause_max_ms allows 1;", "--accept-pause"];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+    assert!(world.history().await.last().unwrap().starts_with("refused"), "{:?}", world.history().await);
+    request.accept_pause = true;
+    let reply = world.admin().await.deploy(request).await.unwrap().into_inner();
+    assert!(reply.expected_pause_us > 1000, "{reply:?}");
+    assert_eq!(reply.rooms, 40);
+    // Going back asks nobody.
+    let request = RollbackRequest { name: "game-logic".into(), cluster: false };
+    assert_eq!(world.admin().await.rollback(request).await.unwrap().into_inner().rooms, 40);
 }

@@ -5,6 +5,7 @@
 //! deployment at a time; it runs in a task of its own, so a caller that goes away does not stop it half-way.
 
 mod commands;
+mod consent;
 mod phases;
 mod probation;
 mod rehearsal;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use self::commands::Course;
+pub use self::consent::Consent;
 pub use self::phases::{Prepared, Reverted};
 pub use self::start::DeployerParts;
 use self::steps::RolledBack;
@@ -101,6 +103,19 @@ pub enum DeployError {
     /// Live state, or a new room, does not work on it.
     #[error("refused in rehearsal: {0}")]
     Rehearsal(String),
+    /// Players of some room would wait for too long.
+    #[error(
+        "refused: room {room} is expected to stand still for {expected_ms} ms while it is handed over, swap_pause_max_ms \
+         allows {max_ms}; deploy with accept_pause (--accept-pause) to do it all the same"
+    )]
+    Pause {
+        /// The room that would take longest.
+        room: String,
+        /// How long it took to save and to load its state in the rehearsal, ms.
+        expected_ms: u128,
+        /// How long it may take, ms.
+        max_ms: u128,
+    },
     /// A room could not be handed over; all rooms are back on the version before.
     #[error("taken back: room {room} could not be handed over: {why}")]
     Swap {
@@ -171,6 +186,8 @@ pub struct DeployReport {
     pub set_aside: Vec<String>,
     /// What it cost the node and its players.
     pub load: Load,
+    /// How long the slowest room was expected to stand still; zero where nothing was rehearsed.
+    pub expected_pause: Duration,
 }
 
 /// What handing many rooms over costs.
@@ -196,8 +213,9 @@ impl DeployReport {
     pub(crate) fn unchanged(live: Arc<Version>) -> Self {
         let (from, to, pauses) = (Arc::clone(&live), live, Vec::new());
         let (rehearsed, compile, way_back) = (0, Duration::ZERO, None);
-        let (set_aside, load) = (Vec::new(), Load::default());
-        Self { from, to, pauses, rehearsed, compile, unchanged: true, way_back, set_aside, load }
+        let (set_aside, load, expected_pause) = (Vec::new(), Load::default(), Duration::ZERO);
+        let unchanged = true;
+        Self { from, to, pauses, rehearsed, compile, unchanged, way_back, set_aside, load, expected_pause }
     }
 
     /// The pause that `percent` of the rooms did not exceed.
@@ -214,6 +232,8 @@ pub struct Terms {
     pub probation: Duration,
     /// What going back takes is kept for so long, or for as long as the probation.
     pub window: Duration,
+    /// A deployment is refused if some room is expected to stand still for longer, unless its [`Consent`] says otherwise.
+    pub pause_max: Duration,
 }
 
 /// Deploys versions of one plugin. Cheap to clone.
@@ -300,22 +320,22 @@ impl Deployer {
     /// # Errors
     /// See [`DeployError`].
     pub async fn deploy(&self, artefact: Vec<u8>) -> Result<DeployReport, DeployError> {
-        self.deploy_without(artefact, Vec::new()).await
+        self.deploy_with(artefact, Consent::default()).await
     }
 
-    /// As [`Self::deploy`]. Of these rooms those that do not go to the new version are set aside: they end, and a file
-    /// beside the journal has what they were.
+    /// As [`Self::deploy`], with what the operator allows. Rooms that may be set aside and do not go to the new version
+    /// end, and a file beside the journal has what they were.
     ///
     /// # Errors
     /// See [`DeployError`].
-    pub async fn deploy_without(
+    pub async fn deploy_with(
         &self,
         artefact: Vec<u8>,
-        may_stay: Vec<String>,
+        consent: Consent,
     ) -> Result<DeployReport, DeployError> {
         let place = Arc::clone(&self.inner.queue).lock_owned().await;
         let inner = Arc::clone(&self.inner);
-        inner.deploy(artefact.into(), may_stay, EventKind::Deployed, None, Some(place)).await
+        inner.deploy(artefact.into(), consent, EventKind::Deployed, None, Some(place)).await
     }
 
     /// Gets a deployment ready, and says what it would do. Nothing is live that was not. The next [`Self::deploy`] of the
@@ -323,20 +343,20 @@ impl Deployer {
     ///
     /// # Errors
     /// See [`DeployError`].
-    pub async fn plan(&self, artefact: Vec<u8>, may_stay: Vec<String>) -> Result<DeployReport, DeployError> {
+    pub async fn plan(&self, artefact: Vec<u8>, consent: Consent) -> Result<DeployReport, DeployError> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.plan(artefact.into(), may_stay).await });
+        let task = tokio::spawn(async move { inner.plan(artefact.into(), consent).await });
         task.await?
     }
 
-    /// Ends those of these rooms that do not go to the version of the artefact, each with a file that has what it was, before
+    /// Ends those rooms of `consent.set_aside` that do not go to the version of the artefact, each with a file that has what it was, before
     /// a deployment to the whole cluster. Which ones. Cancel safe, as [`Self::deploy`].
     ///
     /// # Errors
     /// See [`DeployError`]; no room has ended then.
-    pub async fn set_aside(&self, artefact: Vec<u8>, rooms: Vec<String>) -> Result<Vec<String>, DeployError> {
+    pub async fn set_aside(&self, artefact: Vec<u8>, consent: Consent) -> Result<Vec<String>, DeployError> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.set_aside(artefact.into(), rooms).await });
+        let task = tokio::spawn(async move { inner.set_aside(artefact.into(), consent).await });
         task.await?
     }
 
@@ -360,7 +380,7 @@ impl Deployer {
             RolledBack::Done(report) => Ok(report),
             RolledBack::Again { artefact, over } => {
                 let inner = Arc::clone(&self.inner);
-                inner.deploy(artefact, Vec::new(), EventKind::RolledBack, Some(over), None).await
+                inner.deploy(artefact, Consent::to_any_pause(), EventKind::RolledBack, Some(over), None).await
             }
         }
     }

@@ -140,6 +140,7 @@ impl Common<'_> {
         let terms = Terms {
             probation: Duration::from_millis(self.config.probation_ms),
             window: Duration::from_millis(self.config.rollback_window_ms),
+            pause_max: Duration::from_millis(self.config.swap_pause_max_ms),
         };
         let parts = DeployerParts {
             engine: self.engine.clone(),

@@ -61,6 +61,9 @@ enum Command {
         /// End this room if the version cannot take it over, and leave what it was in a file; repeatable
         #[arg(long, value_name = "ROOM")]
         set_aside: Vec<String>,
+        /// Deploy also if a room is expected to stand still for longer than swap_pause_max_ms
+        #[arg(long)]
+        accept_pause: bool,
     },
     /// Go back to the version that was live before
     Rollback {
@@ -88,8 +91,9 @@ pub async fn run(args: PluginArgs) -> anyhow::Result<ExitCode> {
         Command::History { name } => list::history(node()?, name, args.json).await?,
         Command::Inspect { file } => return inspect::inspect(file, args.json).await,
         Command::Pack { file, manifest, output } => pack::pack(file, manifest, output.as_deref()).await?,
-        Command::Deploy { name, file, cluster, plan, set_aside } => {
-            let what = deploy::What { cluster: *cluster, plan: *plan, set_aside: set_aside.clone() };
+        Command::Deploy { name, file, cluster, plan, set_aside, accept_pause } => {
+            let (set_aside, accept_pause) = (set_aside.clone(), *accept_pause);
+            let what = deploy::What { cluster: *cluster, plan: *plan, set_aside, accept_pause };
             deploy::deploy(node()?, name, file, &what, args.json).await?;
         }
         Command::Rollback { name, cluster } => {

@@ -194,9 +194,9 @@ impl Rollout {
     ///
     /// # Errors
     /// See [`RolloutError`].
-    pub async fn deploy(&self, artefact: Vec<u8>) -> Result<RolloutReport, RolloutError> {
+    pub async fn deploy(&self, artefact: Vec<u8>, any_pause: bool) -> Result<RolloutReport, RolloutError> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.deploy(artefact.into()).await });
+        let task = tokio::spawn(async move { inner.deploy(artefact.into(), any_pause).await });
         task.await?
     }
 

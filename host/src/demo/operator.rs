@@ -39,6 +39,7 @@ impl Operator {
             cluster: false,
             plan: false,
             set_aside: Vec::new(),
+            accept_pause: false,
         };
         let reply = self.client.deploy(request).await;
         reply.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())

@@ -245,6 +245,12 @@ impl Instance {
         Ok(self.snapshot(schema, bytes)?)
     }
 
+    /// The most bytes that a snapshot can have now: the guest's memory has it all.
+    pub fn snapshot_bound(&self) -> usize {
+        let memory = usize::try_from(self.store.data().limits.held.bytes()).unwrap_or(usize::MAX);
+        memory.min(self.snapshot_max())
+    }
+
     fn snapshot_max(&self) -> usize {
         usize::try_from(self.version.manifest().limits.snapshot_max_bytes).unwrap_or(usize::MAX)
     }

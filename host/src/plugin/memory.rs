@@ -101,6 +101,11 @@ impl Held {
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
+
+    /// How much it is, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Drop for Held {

@@ -1,13 +1,13 @@
 //! Phases: a deployment taken apart, for nodes that go live together: first all get ready, then all cut over.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hotseat_build::Digest;
 use tokio::sync::watch;
 
 use super::commands::ask;
-use super::{DeployError, DeployReport, Deployer, Inner, Step, WayBack};
+use super::{Consent, DeployError, DeployReport, Deployer, Inner, Step, WayBack};
 use crate::actor::ActorCommand;
 use crate::actor::artefacts::{ArtefactError, EventKind};
 use crate::actor::group::{ActorHandle, Live};
@@ -24,11 +24,13 @@ pub struct Prepared {
     pub(super) rehearsed: usize,
     /// Whether and how it can be gone back from.
     pub(super) way_back: WayBack,
-    /// Rooms that an operator allows to be set aside, and which of them have to be.
-    pub(super) may_stay: Vec<String>,
+    /// What the operator allows, and which rooms have to be set aside.
+    pub(super) consent: Consent,
     pub(super) aside: Vec<ActorHandle>,
     /// The gRPC services it declares are taken while this is kept; none while it is only planned.
     pub(super) claim: Option<Arc<Claim>>,
+    /// How long the slowest room is expected to stand still.
+    pub(super) pause: Duration,
 }
 
 impl Prepared {
@@ -105,14 +107,14 @@ impl Deployer {
     ///
     /// # Errors
     /// See [`DeployError`].
-    pub async fn prepare(&self, artefact: Arc<[u8]>) -> Result<Prepared, DeployError> {
+    pub async fn prepare(&self, artefact: Arc<[u8]>, consent: Consent) -> Result<Prepared, DeployError> {
         let inner = Arc::clone(&self.inner);
         let version = inner.prepare(artefact).await?;
         let task = tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
             let before = *inner.step();
             let live = inner.group.live().ok_or(DeployError::Shutdown)?;
-            let ready = inner.prepare_all(version, &live.version, Vec::new()).await;
+            let ready = inner.prepare_all(version, &live.version, consent).await;
             inner.set_step(before);
             ready
         });

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use super::commands::ask;
-use super::{DeployError, Inner, WayBack};
+use super::{Consent, DeployError, Inner, WayBack};
 use crate::actor::group::ActorHandle;
 use crate::actor::{ActorCommand, RehearsalInput, Replica, Start};
 use crate::blocking;
@@ -41,6 +42,19 @@ pub(super) struct Rehearsed {
     pub(super) back: Result<WayBack, String>,
     /// Rooms that do not go, and may be set aside.
     pub(super) aside: Vec<ActorHandle>,
+    /// How long the room took that took longest to save its state and to load it again.
+    pub(super) pause: Duration,
+}
+
+/// Which of these rooms has the largest state. A sample may miss it, and its players wait longest.
+async fn heaviest(rooms: &[ActorHandle]) -> Option<usize> {
+    let mut heaviest = None;
+    for (at, room) in rooms.iter().enumerate() {
+        if let Some(Ok(bytes)) = ask(room, ActorCommand::Weigh).await {
+            heaviest = heaviest.max(Some((bytes, at)));
+        }
+    }
+    heaviest.map(|(_, at)| at)
 }
 
 impl Inner {
@@ -68,13 +82,14 @@ impl Inner {
         Ok(Arc::new(version))
     }
 
-    /// Tries live state on the new version, or a new room where there is none. Rooms that `may_stay` may fail.
+    /// Tries live state on the new version, or a new room where there is none. Rooms that may be set aside may fail.
     pub(super) async fn rehearse(
         &self,
         live: &Arc<Version>,
         version: &Arc<Version>,
-        may_stay: &[String],
+        consent: &Consent,
     ) -> Result<Rehearsed, DeployError> {
+        let may_stay = &consent.set_aside;
         let is_named = |room: &ActorHandle| may_stay.iter().any(|name| **name == *room.name);
         let (named, others): (Vec<_>, Vec<_>) = self.group.members().into_iter().partition(is_named);
         if let Some(name) = may_stay.iter().find(|name| !named.iter().any(|room| *room.name == ***name)) {
@@ -82,12 +97,16 @@ impl Inner {
         }
         // The sample is spread over the rooms, whatever order they come in.
         let step = others.len().div_ceil(REHEARSE_MAX).max(1);
-        let rooms: Vec<_> = named.into_iter().chain(others.into_iter().step_by(step)).collect();
+        let heaviest = heaviest(&others).await.filter(|at| !at.is_multiple_of(step));
+        let heaviest = heaviest.map(|at| others[at].clone());
+        let rooms: Vec<_> =
+            named.into_iter().chain(others.into_iter().step_by(step)).chain(heaviest).collect();
         let mut rehearsed = 0;
         let mut back = Ok(WayBack::State);
-        let mut aside = Vec::new();
+        let (mut aside, mut slowest) = (Vec::new(), None);
         for room in rooms {
             let name = Arc::clone(&room.name);
+            let began = Instant::now();
             let Some(input) = ask(&room, ActorCommand::Snapshot).await else { continue };
             let there = match input {
                 Ok(RehearsalInput::State(state)) => {
@@ -111,6 +130,7 @@ impl Inner {
                 }
                 Err(why) => return Err(DeployError::Rehearsal(why)),
             };
+            slowest = slowest.max(Some((began.elapsed(), Arc::clone(&name))));
             back = self.come_back(version, live, &name, there, back).await?;
             rehearsed += 1;
         }
@@ -119,7 +139,23 @@ impl Inner {
             let there = self.rehearse_opening(version).await?;
             back = self.come_back(version, live, &rehearsal_name, there, back).await?;
         }
-        Ok(Rehearsed { rooms: rehearsed, back, aside })
+        let pause = self.check_pause(slowest, consent)?;
+        Ok(Rehearsed { rooms: rehearsed, back, aside, pause })
+    }
+
+    /// How long players are expected to wait, if they may.
+    fn check_pause(
+        &self,
+        slowest: Option<(Duration, Arc<str>)>,
+        consent: &Consent,
+    ) -> Result<Duration, DeployError> {
+        let Some((pause, room)) = slowest else { return Ok(Duration::ZERO) };
+        let (most, ms) = (self.terms.pause_max, |pause: Duration| pause.as_millis());
+        if pause > most && !consent.any_pause {
+            let (expected_ms, max_ms) = (ms(pause), ms(most));
+            return Err(DeployError::Pause { room: room.to_string(), expected_ms, max_ms });
+        }
+        Ok(pause)
     }
 
     /// What a version makes of a room's base and log: every input has to be handled again, and the state saved.

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::commands::{Course, ask, ask_all};
 use super::rehearsal::Rehearsed;
-use super::{DeployError, DeployReport, Inner, Load, Prepared, Step};
+use super::{Consent, DeployError, DeployReport, Inner, Load, Prepared, Step};
 use crate::actor::ActorCommand;
 use crate::actor::artefacts::{Artefacts, Event, EventKind};
 use crate::actor::group::{ActorHandle, Live};
@@ -60,7 +60,7 @@ impl Inner {
     pub(super) async fn deploy(
         self: Arc<Self>,
         bytes: Arc<[u8]>,
-        may_stay: Vec<String>,
+        consent: Consent,
         kind: EventKind,
         over: Option<Digest>,
         place: Option<OwnedMutexGuard<()>>,
@@ -70,7 +70,7 @@ impl Inner {
             return Ok(DeployReport::unchanged(live.version));
         }
         let started = Instant::now();
-        let planned = self.take_planned(&bytes, &may_stay, &live);
+        let planned = self.take_planned(&bytes, &consent, &live);
         let version = match &planned {
             Some(planned) => Arc::clone(&planned.version),
             None => match self.prepare(bytes).await {
@@ -84,7 +84,7 @@ impl Inner {
         };
         let task = tokio::spawn(async move {
             let _place = place;
-            self.put_live(version, planned, may_stay, kind, over, started).await
+            self.put_live(version, planned, consent, kind, over, started).await
         });
         task.await?
     }
@@ -93,7 +93,7 @@ impl Inner {
         self: Arc<Self>,
         version: Arc<Version>,
         planned: Option<Prepared>,
-        may_stay: Vec<String>,
+        consent: Consent,
         kind: EventKind,
         over: Option<Digest>,
         started: Instant,
@@ -109,12 +109,12 @@ impl Inner {
         let ready = match planned.filter(|planned| planned.over == live.version.digest()) {
             Some(planned) => self.claimed(planned),
             None if kind == EventKind::RolledBack => {
-                match self.try_ready(&version, &live.version, may_stay).await {
+                match self.try_ready(&version, &live.version, consent).await {
                     Err(DeployError::Rehearsal(why)) => return self.give_back(live, &version, why).await,
                     ready => ready,
                 }
             }
-            None => self.prepare_all(version, &live.version, may_stay).await,
+            None => self.prepare_all(version, &live.version, consent).await,
         };
         self.go_live(&live, ready, kind, started).await
     }
@@ -154,11 +154,7 @@ impl Inner {
     }
 
     /// Gets a version ready and says what its deployment would do.
-    pub(super) async fn plan(
-        &self,
-        bytes: Arc<[u8]>,
-        may_stay: Vec<String>,
-    ) -> Result<DeployReport, DeployError> {
+    pub(super) async fn plan(&self, bytes: Arc<[u8]>, consent: Consent) -> Result<DeployReport, DeployError> {
         let version = self.prepare(bytes).await?;
         let _turn = self.turn.lock().await;
         let live = self.group.live().ok_or(DeployError::Shutdown)?.version;
@@ -166,7 +162,7 @@ impl Inner {
             return Ok(DeployReport::unchanged(live));
         }
         let before = *self.step();
-        let ready = self.prepare_all(version, &live, may_stay).await;
+        let ready = self.prepare_all(version, &live, consent).await;
         self.set_step(before);
         // Nothing is taken by a plan.
         let ready = Prepared { claim: None, ..ready? };
@@ -180,6 +176,7 @@ impl Inner {
             way_back: Some(ready.way_back.clone()),
             set_aside: names(&ready.aside),
             load: Load::default(),
+            expected_pause: ready.pause,
         };
         *self.planned() = Some((ready, Instant::now()));
         Ok(report)
@@ -189,9 +186,9 @@ impl Inner {
     pub(super) async fn set_aside(
         &self,
         bytes: Arc<[u8]>,
-        rooms: Vec<String>,
+        consent: Consent,
     ) -> Result<Vec<String>, DeployError> {
-        let report = self.plan(bytes, rooms).await?;
+        let report = self.plan(bytes, consent).await?;
         let _turn = self.turn.lock().await;
         let aside = self.planned().take().map_or_else(Vec::new, |(planned, _)| planned.aside);
         self.set_all_aside(&aside).await?;
@@ -212,10 +209,10 @@ impl Inner {
     }
 
     /// What a plan of a moment ago has got ready, if this is it.
-    fn take_planned(&self, bytes: &[u8], may_stay: &[String], live: &Live) -> Option<Prepared> {
+    fn take_planned(&self, bytes: &[u8], consent: &Consent, live: &Live) -> Option<Prepared> {
         let (planned, at) = self.planned().take()?;
         let same = planned.version.digest() == Digest::of(bytes) && planned.over == live.version.digest();
-        (same && planned.may_stay == may_stay && at.elapsed() < PLANNED).then_some(planned)
+        (same && planned.consent == *consent && at.elapsed() < PLANNED).then_some(planned)
     }
 
     fn claimed(&self, planned: Prepared) -> Result<Prepared, DeployError> {
@@ -228,10 +225,12 @@ impl Inner {
         &self,
         version: Arc<Version>,
         live: &Arc<Version>,
-        may_stay: Vec<String>,
+        consent: Consent,
     ) -> Result<Prepared, DeployError> {
-        let ready = self.try_ready(&version, live, may_stay).await;
-        if let Err(error @ (DeployError::Rehearsal(_) | DeployError::Taken(_))) = &ready {
+        let ready = self.try_ready(&version, live, consent).await;
+        if let Err(error @ (DeployError::Rehearsal(_) | DeployError::Taken(_) | DeployError::Pause { .. })) =
+            &ready
+        {
             self.record(EventKind::Refused, &version, &error.to_string());
         }
         ready
@@ -241,16 +240,17 @@ impl Inner {
         &self,
         version: &Arc<Version>,
         live: &Arc<Version>,
-        may_stay: Vec<String>,
+        consent: Consent,
     ) -> Result<Prepared, DeployError> {
         let claim = Some(Arc::new(self.names.claim(version)?));
         self.set_step(Step::Rehearsing);
-        let Rehearsed { rooms: rehearsed, back, aside } = self.rehearse(live, version, &may_stay).await?;
+        let Rehearsed { rooms: rehearsed, back, aside, pause } =
+            self.rehearse(live, version, &consent).await?;
         self.artefacts().store(&version.digest(), version.bytes())?;
         let way_back = self.way_back(back);
         info!(plugin = self.group.plugin(), over = %live, %version, rehearsed, %way_back, "version ready");
         let (version, over) = (Arc::clone(version), live.digest());
-        Ok(Prepared { version, over, rehearsed, way_back, may_stay, aside, claim })
+        Ok(Prepared { version, over, rehearsed, way_back, consent, aside, claim, pause })
     }
 
     /// Hands all rooms over. If one cannot, all are back where they were.
@@ -261,7 +261,8 @@ impl Inner {
         kind: EventKind,
     ) -> Result<DeployReport, DeployError> {
         // The names are claimed until the version is live.
-        let Prepared { version, rehearsed, way_back, aside, claim: _claim, .. } = ready;
+        let Prepared { version, rehearsed, way_back, aside, claim: _claim, pause: expected_pause, .. } =
+            ready;
         self.set_step(Step::Swapping);
         self.set_all_aside(&aside).await?;
         if self.terms.window.is_zero() {
@@ -296,6 +297,7 @@ impl Inner {
             way_back,
             set_aside,
             load,
+            expected_pause,
         })
     }
 
@@ -368,6 +370,7 @@ impl Inner {
             way_back,
             set_aside,
             load,
+            expected_pause: Duration::ZERO,
         })
     }
 

@@ -94,6 +94,11 @@ impl Sandbox {
         self.journalled = self.log.bytes();
     }
 
+    /// The most bytes that a snapshot may have now. The guest may have grown since the last one.
+    pub(crate) fn weight_bound(&self) -> usize {
+        self.weight().max(self.instance.snapshot_bound())
+    }
+
     /// The position in the journal behind all that the disk has to have before this actor may say what it knows; 0 if
     /// it promises nothing.
     pub(crate) fn position(&self) -> u64 {

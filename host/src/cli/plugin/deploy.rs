@@ -21,6 +21,8 @@ pub(super) struct What {
     pub(super) plan: bool,
     /// Rooms that may end for it.
     pub(super) set_aside: Vec<String>,
+    /// However long rooms stand still.
+    pub(super) accept_pause: bool,
 }
 
 /// Checks the file here, as the node will, has the node say what the deployment would do, then deploys it.
@@ -63,9 +65,10 @@ pub(super) async fn deploy(
         terminal::bytes(artefact.len() as u64)
     ));
     let mut asked = client.clone();
-    let What { cluster, plan, set_aside } = what;
-    let (cluster, plan, set_aside) = (*cluster, *plan, set_aside.clone());
-    let request = DeployRequest { name: name.to_owned(), artefact, cluster, plan: true, set_aside };
+    let What { cluster, plan, set_aside, accept_pause } = what;
+    let (cluster, plan, set_aside, accept_pause) = (*cluster, *plan, set_aside.clone(), *accept_pause);
+    let request =
+        DeployRequest { name: name.to_owned(), artefact, cluster, plan: true, set_aside, accept_pause };
     let answer = asked.deploy(request.clone());
     let planned = steps::watched(client.clone(), name, !as_json, answer).await;
     if plan {
@@ -157,9 +160,10 @@ fn planned_of(name: &str, reply: &DeployReply) -> String {
     let (from, to) = (told(reply.from.as_ref()), told(reply.to.as_ref()));
     let way = reply.way_back.as_ref().map_or("", |way| &way.text);
     let rehearsed = reply.rehearsed;
+    let pause = duration(Duration::from_micros(reply.expected_pause_us));
     format!(
         "{name} can be deployed; nothing has been changed\n  version      {from} → {to}\n  \
-         rooms        {rehearsed} rehearsed\n  way back     {way}"
+         rooms        {rehearsed} rehearsed\n  pause        {pause} expected at most\n  way back     {way}"
     )
 }
 
@@ -187,6 +191,7 @@ mod tests {
             players_waited_us: 2000,
             state_bytes: 3 << 20,
             peak_bytes: 1 << 20,
+            expected_pause_us: 0,
         };
         assert_eq!(
             result("game-logic", &reply),

@@ -12,7 +12,7 @@ use super::record::{Next, NodeStep, Record, Release};
 use super::table::Table;
 use super::{Inner, RolloutError, RolloutReport};
 use crate::actor::artefacts::EventKind;
-use crate::actor::deploy::DeployReport;
+use crate::actor::deploy::{Consent, DeployReport};
 use crate::snowflake::now_ms;
 
 /// How long the nodes may take to get ready: to fetch 64 MiB and compile them on a slow machine.
@@ -25,7 +25,11 @@ const LIVE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Inner {
-    pub(super) async fn deploy(&self, artefact: Arc<[u8]>) -> Result<RolloutReport, RolloutError> {
+    pub(super) async fn deploy(
+        &self,
+        artefact: Arc<[u8]>,
+        any_pause: bool,
+    ) -> Result<RolloutReport, RolloutError> {
         // Before the turn is taken: a roll-back does not wait for a compilation.
         self.deployer.compile(Arc::clone(&artefact)).await?;
         let _turn = self.turn.lock().await;
@@ -40,13 +44,13 @@ impl Inner {
             true => self.release(&live),
             // What does not work here is no one else's trouble. It is on disk before anybody asks for it.
             false => {
-                let ready = self.deployer.prepare(artefact).await?;
+                let ready = self.deployer.prepare(artefact, Consent::to_pause(any_pause)).await?;
                 let (label, size_bytes) = (ready.label(), ready.size_bytes());
                 Release { digest, label, size_bytes, from: self.node.to_string() }
             }
         };
         let probation_ms = u64::try_from(self.probation.as_millis()).unwrap_or(u64::MAX);
-        self.roll_out(&live, release, EventKind::Deployed, probation_ms).await
+        self.roll_out(&live, release, EventKind::Deployed, (probation_ms, any_pause)).await
     }
 
     pub(super) async fn rollback(&self) -> Result<RolloutReport, RolloutError> {
@@ -58,7 +62,7 @@ impl Inner {
         let back = record.probation_ms > 0;
         let probation = if back { Duration::ZERO } else { self.probation };
         let probation_ms = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
-        self.roll_out(&live, release, EventKind::RolledBack, probation_ms).await
+        self.roll_out(&live, release, EventKind::RolledBack, (probation_ms, true)).await
     }
 
     /// What this node runs, if it is what the cluster runs: a report in which nothing was done.
@@ -100,10 +104,10 @@ impl Inner {
         live: &DeployReport,
         release: Release,
         kind: EventKind,
-        probation_ms: u64,
+        terms: (u64, bool),
     ) -> Result<RolloutReport, RolloutError> {
         let label = release.label.clone();
-        let rollout = self.propose(live, release, kind, probation_ms).await?;
+        let rollout = self.propose(live, release, kind, terms).await?;
         info!(plugin = self.deployer.name(), rollout, label, "version proposed to the cluster");
         let result = match self.until_ready(rollout).await {
             Ok(nodes) => self.go_live(rollout, nodes).await,
@@ -125,7 +129,7 @@ impl Inner {
         live: &DeployReport,
         release: Release,
         kind: EventKind,
-        probation_ms: u64,
+        (probation_ms, any_pause): (u64, bool),
     ) -> Result<u64, RolloutError> {
         let next = Next {
             rollout: 0,
@@ -134,6 +138,7 @@ impl Inner {
             over: self.release(live),
             kind,
             probation_ms,
+            any_pause,
         };
         let seen = self.table.get().await?;
         let (generation, stood) =

@@ -14,7 +14,7 @@ use super::record::{Next, NodeStep, Record, Release, Status, shortened};
 use super::table::Table;
 use super::{Inner, Standing};
 use crate::actor::artefacts::EventKind;
-use crate::actor::deploy::{DeployError, DeployReport, Prepared, Reverted, Step};
+use crate::actor::deploy::{Consent, DeployError, DeployReport, Prepared, Reverted, Step};
 use crate::discovery::{Discovery, Registration};
 use crate::snowflake::now_ms;
 
@@ -250,7 +250,7 @@ impl Follower {
         let ready = if back && fallback.is_some_and(|fallback| fallback.digest() == wanted.digest) {
             Ready::Back
         } else {
-            let prepared = self.prepare(record.rollout, wanted).await;
+            let prepared = self.prepare(record.rollout, wanted, true).await;
             if self.reverted.has_changed().unwrap_or(false) {
                 // It was live here until it failed, a moment ago: the others are to hear of that first.
                 return Ok(());
@@ -296,7 +296,7 @@ impl Follower {
         } else if undo {
             Ok(Ready::Back)
         } else {
-            let prepared = self.prepare(next.rollout, &next.release).await;
+            let prepared = self.prepare(next.rollout, &next.release, next.any_pause).await;
             match next.kind {
                 EventKind::RolledBack => {
                     Ready::back(prepared, &self.inner.deployer, next.release.digest).await
@@ -317,8 +317,8 @@ impl Follower {
         }
     }
 
-    /// Fetches a version unless it is here, compiles and rehearses it.
-    async fn prepare(&mut self, rollout: u64, release: &Release) -> Result<Prepared, String> {
+    /// Fetches a version unless it is here, compiles and rehearses it. Rooms may stand still for `any` time then.
+    async fn prepare(&mut self, rollout: u64, release: &Release, any: bool) -> Result<Prepared, String> {
         let inner = Arc::clone(&self.inner);
         let kept = inner.deployer.artefact(release.digest).await.unwrap_or_else(|error| {
             warn!(plugin = inner.deployer.name(), %error, "kept artefact cannot be read, another node is asked");
@@ -333,7 +333,7 @@ impl Follower {
             }
         };
         self.say(rollout, NodeStep::Compiling, "");
-        let mut preparing = std::pin::pin!(inner.deployer.prepare(bytes));
+        let mut preparing = std::pin::pin!(inner.deployer.prepare(bytes, Consent::to_pause(any)));
         loop {
             tokio::select! {
                 biased;

@@ -69,6 +69,9 @@ pub struct Next {
     pub kind: EventKind,
     /// How long it is to be on probation, 0 for not at all.
     pub probation_ms: u64,
+    /// Whether rooms may stand still for longer than the nodes allow by themselves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_pause: bool,
 }
 
 /// Why a version is not live.
@@ -308,6 +311,7 @@ mod tests {
             over: release(over),
             kind,
             probation_ms: 9,
+            any_pause: false,
         }
     }
 
