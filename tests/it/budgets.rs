@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::guests::{guests, relabelled};
+use crate::unsaved::{files, says};
 use crate::world::{PATIENCE, World, ask, eventually, refusal};
 
 fn rooms_of_their_own(config: &mut hotseat::config::Config) {
@@ -65,8 +66,6 @@ async fn rooms_that_work_without_end_are_closed_with_a_reason_while_others_play(
         rooms_of_their_own(config);
         let caps = [("deadline_ms".to_owned(), "5000".to_owned())].into();
         config.plugin_cap = [("game-logic".to_owned(), caps)].into();
-        // Rooms that rest because of their plugin's share do not ask for more than their own.
-        config.plugin_cpu_share = Some(102_400);
         config.overload_close_ms = 1000;
     })
     .await;
@@ -87,6 +86,11 @@ async fn rooms_that_work_without_end_are_closed_with_a_reason_while_others_play(
     }
     assert!(echoes.load(Ordering::Relaxed) > before + 10, "{echoes:?} from {before}");
     world.counted("hotseat_overload_closed_total{plugin=\"game-logic\"}", 3).await;
+    // What each was is kept.
+    let letters = async || Some(files(&world, "dead-letters", "dead")).filter(|letters| letters.len() == 3);
+    for letter in eventually("letters", letters).await {
+        says(&letter, &[], 0, &["the state is as it was when the host ended the room"]).await;
+    }
     // It is no ban, and the next room is honest again.
     echo(&mut world.client("hostile-0").await).await;
     drop(echoes);

@@ -39,6 +39,7 @@ mod doors;
 mod peers;
 mod ranks;
 mod served;
+mod served_crowds;
 
 // What outlives the process.
 mod durable;

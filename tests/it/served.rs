@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 use crate::guests::{relabelled, services};
 use crate::world::{World, eventually};
 
-const DO: &str = "/test.Clumsy/Do";
+pub(crate) const DO: &str = "/test.Clumsy/Do";
 const ASK: &str = "/test.Clumsy/Ask";
 const LISTEN: &str = "/test.Clumsy/Listen";
 
@@ -56,14 +56,14 @@ impl Decoder for Bare {
 }
 
 /// A client of the clumsy service.
-struct Boss(tonic::client::Grpc<Channel>);
+pub(crate) struct Boss(tonic::client::Grpc<Channel>);
 
 impl Boss {
-    async fn of(world: &World) -> Self {
+    pub(crate) async fn of(world: &World) -> Self {
         Self(tonic::client::Grpc::new(world.channel().await))
     }
 
-    async fn send(&mut self, path: &'static str, order: Order) -> Result<Sum, Status> {
+    pub(crate) async fn send(&mut self, path: &'static str, order: Order) -> Result<Sum, Status> {
         self.send_request(path, Request::new(order)).await
     }
 
@@ -74,7 +74,7 @@ impl Boss {
     }
 
     /// Orders carried out after this one.
-    async fn order(&mut self, what: u32, number: u64) -> Result<u64, Status> {
+    pub(crate) async fn order(&mut self, what: u32, number: u64) -> Result<u64, Status> {
         self.send(DO, Order { id: 1, what, number }).await.map(|sum| sum.orders)
     }
 
@@ -82,7 +82,7 @@ impl Boss {
         self.send(ASK, Order { id: 1, ..Order::default() }).await.unwrap().orders
     }
 
-    async fn listen(&mut self, what: u32, number: u64) -> Result<Streaming<Sum>, Status> {
+    pub(crate) async fn listen(&mut self, what: u32, number: u64) -> Result<Streaming<Sum>, Status> {
         self.0.ready().await.unwrap();
         let codec = ProstCodec::<Order, Sum>::default();
         let order = Request::new(Order { id: 1, what, number });

@@ -20,7 +20,7 @@ async fn replayed(file: &Path, args: &[&str]) -> Told {
 }
 
 /// What `hotseat replay` says, which ends with that status.
-async fn says(file: &Path, args: &[&str], status: i32, words: &[&str]) {
+pub(crate) async fn says(file: &Path, args: &[&str], status: i32, words: &[&str]) {
     let told = replayed(file, args).await;
     assert_eq!(told.code, Some(status), "{}\n{}", told.out, told.err);
     for word in words {
@@ -29,7 +29,7 @@ async fn says(file: &Path, args: &[&str], status: i32, words: &[&str]) {
 }
 
 /// The files in a folder of the data directory whose names end so.
-fn files(world: &World, folder: &str, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(world: &World, folder: &str, extension: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(world.data_dir().join(folder)).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()

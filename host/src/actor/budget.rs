@@ -3,7 +3,8 @@
 //! Time is counted turn by turn (`plugin/meter.rs`) and drains off at the rate that an actor may use. Who has more than a
 //! second's worth of it rests before the next turn. When a plugin uses more than its share, its actors rest that use more
 //! than an equal part of it; those that use little do not notice. An actor that asks for more than its share for too long
-//! is ended, if it has really had a fair part of what there is.
+//! is ended, if it has really had a fair part of what there is. One that is held back by its plugin's share asks for what it
+//! would use meanwhile only if its turns are long: many rooms with much to do are slow together, and none is ended.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,10 @@ const PLUGIN_WINDOW: Duration = Duration::from_millis(100);
 
 /// Time is accounted for in steps of this size, so that a short turn costs two readings of the clock.
 const STEP: Duration = Duration::from_micros(500);
+
+/// A turn this long is taken for one of a guest that would run on and on, if it is held back by its plugin's share:
+/// what a room does sixty times a second must not take as long.
+const ENDLESS: Duration = Duration::from_millis(15);
 
 /// The longest rest at a time.
 const REST_MAX: Duration = Duration::from_secs(1);
@@ -241,20 +246,25 @@ impl Budget {
         self.bucket.pour(now, used, share);
         meter.set_standing(level, self.bucket.level);
         let allowed = Duration::from_secs_f64(share * window.as_secs_f64());
+        let mut missed = Duration::ZERO;
         if let Some(over) = self.bucket.level.checked_sub(allowed).filter(|over| !over.is_zero()) {
             let rest = Duration::from_secs_f64((over.as_secs_f64() / share).min(REST_MAX.as_secs_f64()));
             self.rest = Some(now + rest);
             all.metrics.rested.inc_by(rest.as_secs_f64());
+            // What makes long calls would go on with them; what has much to do would get it done.
+            if share < own && used >= ENDLESS {
+                missed = rest;
+            }
         }
-        self.asked.pour(now, used.saturating_add(waited), own);
+        self.asked.pour(now, used.saturating_add(waited).saturating_add(missed), own);
         let held = std::mem::take(&mut self.held);
-        self.judge(now, held, all, meter, actor)
+        self.judge(now, (held, share), all, meter, actor)
     }
 
     fn judge(
         &mut self,
         now: Instant,
-        held: Duration,
+        (held, share): (Duration, f64),
         all: &PluginBudget,
         meter: &Meter,
         actor: &str,
@@ -283,7 +293,7 @@ impl Budget {
         let (crowd, most) = meter.processor().crowd();
         // Who has had less than half of a fair part of the permits waits because of others. It is the clock that counts here:
         // on a crowded machine whoever holds a permit uses less than a core.
-        let fair = (most as f64 / crowd.max(1) as f64).min(own) / 2.0;
+        let fair = (most as f64 / crowd.max(1) as f64).min(share) / 2.0;
         match all.shares.close_after {
             Some(limit) if lasts >= limit && held.as_secs_f64() >= fair * lasts.as_secs_f64() => {
                 all.metrics.closed.inc();

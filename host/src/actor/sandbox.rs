@@ -268,6 +268,11 @@ impl Sandbox {
         settled.map(|()| true)
     }
 
+    /// What the host keeps with the guest has changed by no input: the base is replaced at the next [`Self::trim`].
+    pub(crate) fn outdate_base(&mut self) {
+        self.next_snapshot = (0, 0);
+    }
+
     /// A snapshot has failed: the next one is tried when the log has grown by as much again.
     fn put_off(&mut self) {
         let (inputs, bytes) = bounds(&self.world, &self.base);

@@ -166,6 +166,7 @@ fn replay_one(case: &Case, version: &Arc<Version>, told: Told, source: &Source) 
     told.summary(&case.room, version, &summary);
     match (&source.letter, &last) {
         (Some(about), _) if about.cause == Cause::Unsaved => told.verdict_of_save(about, &summary),
+        (Some(about), _) if about.cause == Cause::Closed => told.verdict_of_close(&summary),
         (Some(about), Some(happened)) => told.verdict(about, happened, &summary),
         _ => {}
     }

@@ -29,6 +29,8 @@ pub struct GameMetrics {
     pub moves_refused: IntCounter,
     /// Documents that a room put in place of one that it did not know.
     pub profile_conflicts: IntCounter,
+    /// Home rooms not opened because the live version does not read their state.
+    pub unreadable: IntCounter,
 }
 
 impl GameMetrics {
@@ -62,6 +64,10 @@ impl GameMetrics {
             profile_conflicts: counter(
                 "hotseat_profile_conflicts_total",
                 "Profiles not replaced because another room was faster",
+            )?,
+            unreadable: counter(
+                "hotseat_rooms_unreadable_total",
+                "Home rooms that stayed closed because the live version does not read their state, each try",
             )?,
         })
     }

@@ -30,7 +30,7 @@ pub(super) use self::init::{OpeningState, RoomInit, run};
 use self::profile_writes::ProfileWrites;
 pub(super) use self::seats::Target;
 use self::seats::{Here, Seats};
-use self::shutdown::Ending;
+use self::shutdown::{Closing, Ending};
 use self::ticks::Ticks;
 use super::registry::Registry;
 use crate::actor::{Actor, ActorCommand, Delivered, FaultWindow, Reply, Sandbox};
@@ -61,7 +61,7 @@ struct Room {
     left: Vec<(u64, SessionId)>,
     /// Players as the gauge knows them.
     counted: i64,
-    closing: Option<String>,
+    closing: Option<Closing>,
     ending: Ending,
     absent: Absent,
 }
@@ -185,7 +185,7 @@ impl Room {
             self.count_players();
             match self.actor.end_turn() {
                 Ok(ran) => yields |= ran > YIELD,
-                Err(why) => self.check(Err(why)),
+                Err(why) => self.closing = Some(Closing::Forced(why)),
             }
             if yields {
                 tokio::task::yield_now().await;
@@ -197,6 +197,9 @@ impl Room {
             }
         } else if self.closing.is_some() {
             self.puts_kept().await;
+            if let Some(Closing::Forced(why)) = &self.closing {
+                self.actor.sandbox.post_closed(why);
+            }
             journal.forget(&self.name);
         } else {
             self.last_words();
@@ -205,7 +208,7 @@ impl Room {
         self.registry.metrics.rooms.dec();
         match self.closing.take() {
             _ if gone => self.see_off(&mut mailbox).await,
-            Some(why) => self.close(&why, &mut mailbox).await,
+            Some(closing) => self.close(&closing, &mut mailbox).await,
             None => mailbox.close(),
         }
         self.registry.metrics.players.sub(self.counted);
@@ -364,7 +367,7 @@ impl Room {
             Delivered::Lost(why) => {
                 // There is no guest any more that could be told who has left.
                 self.pending.clear();
-                self.closing = Some(why);
+                self.closing = Some(Closing::SetAside(why));
             }
         }
     }
@@ -372,7 +375,7 @@ impl Room {
     /// Ends the room if its actor is lost.
     fn check(&mut self, lost: Result<(), String>) {
         if let Err(why) = lost {
-            self.closing = Some(why);
+            self.closing = Some(Closing::SetAside(why));
         }
     }
 

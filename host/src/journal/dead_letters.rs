@@ -50,6 +50,15 @@ pub enum Cause {
     Replayed,
     /// The guest failed when it was to write its state down; the room goes on. There is no input.
     Unsaved,
+    /// The host ended the room: it asked for too much, or failed too often. There is no input.
+    Closed,
+}
+
+impl Cause {
+    /// Whether a letter has an input that the guest failed on.
+    pub fn has_input(self) -> bool {
+        !matches!(self, Self::Unsaved | Self::Closed)
+    }
 }
 
 /// What a letter is about.

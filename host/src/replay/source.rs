@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReplayError;
 use crate::actor::Start;
-use crate::journal::{About, Cause, Found, SavedState, inspect};
+use crate::journal::{About, Found, SavedState, inspect};
 use crate::plugin::{Input, Records};
 
 /// Names of rooms that an error lists.
@@ -54,7 +54,7 @@ impl Source {
                 })?;
                 let mut case = Case::new(letter.room, past, settings)?;
                 case.failed = case.records(letter.input)?;
-                let wanted = usize::from(letter.about.cause != Cause::Unsaved);
+                let wanted = usize::from(letter.about.cause.has_input());
                 if case.failed.inputs() != wanted {
                     return Err(ReplayError::Input(case.room, case.failed.inputs()));
                 }

@@ -344,7 +344,7 @@ impl Shard {
 
     /// The node shuts down: what is worth keeping is kept, and what has happened is told.
     async fn last_words(&mut self) {
-        let kept = self.actor.checkpoint_if_new();
+        let kept = self.actor.keep_at_the_end();
         self.check(kept);
         self.flush();
         let last = self.held.back().map(|(position, _)| *position);

@@ -88,6 +88,30 @@ fn a_plugin_over_its_share_slows_down_those_who_use_much() {
     assert!(part < 1.3, "{part}");
 }
 
+/// So many actors of a plugin, which has one core, work in turns of this length whenever they may; how many are ended within 30 s.
+fn ended(count: usize, turn: Duration) -> usize {
+    let mut case = Case::new(shares(0.5, 1.0));
+    let mut budgets: Vec<Budget> = (0..count).map(|_| Budget::new()).collect();
+    let started = case.now;
+    while case.now - started < 30 * WINDOW {
+        case.now += turn;
+        budgets.retain_mut(|budget| case.turn(budget, turn, Duration::ZERO) == Accounted::Fine);
+    }
+    count - budgets.len()
+}
+
+#[test]
+fn who_runs_on_and_on_is_ended_also_if_its_plugin_holds_it_back() {
+    assert_eq!(ended(4, 50 * MS), 4);
+    assert_eq!(ended(63, 50 * MS), 63);
+}
+
+#[test]
+fn rooms_with_much_to_do_are_slow_together_and_none_is_ended() {
+    assert_eq!(ended(4, 3 * MS), 0);
+    assert_eq!(ended(63, 3 * MS), 0);
+}
+
 #[test]
 fn who_waits_for_others_is_not_ended_for_it() {
     let mut case = Case::new(shares(0.5, 4.0));

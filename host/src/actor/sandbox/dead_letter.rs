@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Cause, Sandbox};
 use crate::journal::{About, Context, DeadLetterFile};
-use crate::plugin::{Fault, Input, Records, Version};
+use crate::plugin::{Fault, FaultKind, Input, Records, Version};
 use crate::snowflake::now_ms;
 
 impl Sandbox {
@@ -49,6 +49,13 @@ impl Sandbox {
     pub(super) fn post_unsaved(&self, fault: &Fault) {
         let inputs = || self.log.since(0).to_vec();
         self.post(Cause::Unsaved, self.version(), fault, inputs, Vec::new());
+    }
+
+    /// Posts what the room is, which the host is about to end.
+    pub(crate) fn post_closed(&self, why: &str) {
+        let fault = Fault { kind: FaultKind::Limit, text: why.to_owned(), frames: Vec::new() };
+        let inputs = || self.log.since(0).to_vec();
+        self.post(Cause::Closed, self.version(), &fault, inputs, Vec::new());
     }
 
     /// Posts an input that has failed in a replay of more than is in memory, `kept_bytes`, without what came before it.

@@ -37,6 +37,7 @@ impl Told {
             Cause::Reverted => "on probation: the version before took over",
             Cause::Replayed => "handled once, it failed in a rebuild; the room went on without it",
             Cause::Unsaved => "it could not write its state down; the room went on",
+            Cause::Closed => "the host ended the room; this is what it was",
         };
         line(&format!("dead letter of room {}, {}", plain(room), time(*failed_at_ms)));
         line(&format!(
@@ -167,6 +168,15 @@ impl Told {
             }
             Err(_) => ("other-fault", "it fails again, in another way"),
             Ok(_) => ("handled", "it does not fail: the state can be saved"),
+        };
+        if self.json { object("verdict", json!({ "outcome": word })) } else { line(text) }
+    }
+
+    /// Whether the state of a room that the host has ended is reached.
+    pub(super) fn verdict_of_close(self, summary: &Summary) {
+        let (word, text) = match &summary.state {
+            Ok(_) if summary.left == 0 => ("reached", "the state is as it was when the host ended the room"),
+            _ => ("not-reached", "the state was not reached"),
         };
         if self.json { object("verdict", json!({ "outcome": word })) } else { line(text) }
     }

@@ -1,5 +1,6 @@
 //! Deferred: events of the room's own making, which take their turn with what comes from outside.
 
+use super::shutdown::Closing;
 use super::{BATCH, Room};
 use crate::actor::IN_FLIGHT_MAX;
 use crate::plugin::Input;
@@ -20,7 +21,8 @@ impl Room {
     /// A batch of what earlier calls caused.
     pub(super) fn on_deferred(&mut self) {
         if self.deferred.len() > DEFERRED_MAX {
-            self.closing = Some(format!("it feeds itself: {DEFERRED_MAX} events of its own making wait"));
+            let why = format!("it feeds itself: {DEFERRED_MAX} events of its own making wait");
+            self.closing = Some(Closing::Forced(why));
             return;
         }
         let now_ms = self.now();

@@ -6,6 +6,7 @@ use hotseat_packet::code;
 use tracing::debug;
 
 use super::seats::Target;
+use super::shutdown::Closing;
 use super::{Deferred, Departure, Room};
 use crate::actor::{IN_FLIGHT_MAX, Request};
 use crate::game::homes::Homes;
@@ -65,7 +66,7 @@ impl Room {
                 debug!(room = %self.name, reason, "a home room cannot be closed");
             }
             Effect::CloseRoom { reason } => {
-                self.closing = Some(format!("closed by the game, reason {reason}"));
+                self.closing = Some(Closing::ByGame { reason });
             }
             Effect::Call { token, service, instance, method, body } => {
                 let request = Request { token, service, instance, method, body };

@@ -7,6 +7,7 @@ use hotseat_packet::code;
 
 use super::Room;
 use super::seats::Target;
+use super::shutdown::Closing;
 use crate::game::homes::Homes;
 use crate::link::{Close, LeaveReason};
 use crate::plugin::{Fault, Input};
@@ -29,7 +30,8 @@ impl Room {
         }
         let by_player = matches!(input, Input::Message { .. } | Input::Join { .. } | Input::Rejoin { .. });
         if !by_player && self.faults_lately.count(ROOM_STRIKES) {
-            self.closing = Some(format!("{ROOM_STRIKES} faults, the last one: {fault}"));
+            let why = format!("{ROOM_STRIKES} faults, the last one: {fault}");
+            self.closing = Some(Closing::Forced(why));
         }
     }
 

@@ -109,7 +109,7 @@ impl Room {
             self.checkpoint();
             self.write_out();
             let past = match &self.closing {
-                Some(why) => Err(why.clone()),
+                Some(why) => Err(why.to_string()),
                 None => Ok(self.actor.sandbox.past()),
             };
             // Who asked has given up: no verdict comes then either.

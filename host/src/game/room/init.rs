@@ -10,6 +10,7 @@ use super::shutdown::evict;
 use super::{Room, RoomCommand};
 use crate::actor::{ActorCommand, IN_FLIGHT_MAX, Live, Reply, RestoreError, Sandbox};
 use crate::blocking;
+use crate::game::homes::Homes;
 use crate::game::registry::Registry;
 use crate::journal::SavedState;
 use crate::link::{LeaveReason, Up};
@@ -52,7 +53,17 @@ pub(in crate::game) async fn run(registry: Arc<Registry>, init: RoomInit) {
         let (world, room, args) = (group.world().clone(), Arc::clone(&name), Arc::clone(&args));
         Sandbox::open(world, version, fallback, room, args, env.clone())
     };
-    let restored = past.and_then(|past| restore(&registry, &version, &name, &past));
+    let restored = match past.map(|past| restore(&registry, &version, &name, &past)) {
+        Some(Restored::Left(why)) => {
+            opened.send_replace(Some(Err(why)));
+            registry.forget(&name);
+            mailbox.close();
+            evict(&registry, &mut mailbox, &name).await;
+            return;
+        }
+        Some(Restored::Back(sandbox)) => Some(*sandbox),
+        Some(Restored::SetAside) | None => None,
+    };
     let back = restored.is_some();
     let sandbox =
         blocking::in_place(|| match restored.map_or_else(|| open(&version, fallback.clone()), Ok) {
@@ -149,17 +160,28 @@ async fn receive(
     Some((room, answers))
 }
 
-/// Brings back what an earlier process left. What cannot be brought back is set aside, and the room begins anew.
-fn restore(
-    registry: &Registry,
-    version: &Arc<Version>,
-    name: &Arc<str>,
-    past: &SavedState,
-) -> Option<Sandbox> {
+/// What became of the state that an earlier process left.
+enum Restored {
+    Back(Box<Sandbox>),
+    /// It is in a file, and the room begins anew.
+    SetAside,
+    /// It stays where it is, and the room does not open: why.
+    Left(String),
+}
+
+/// Brings back what an earlier process left. What cannot be brought back is set aside. A home room of a cluster is left
+/// instead if this version does not take its state: another host may have a version that does, or this one will.
+fn restore(registry: &Registry, version: &Arc<Version>, name: &Arc<str>, past: &SavedState) -> Restored {
     let world = registry.group().world().clone();
     let journal = Arc::clone(&world.journal);
     match blocking::in_place(|| Sandbox::restore(world, version, Arc::clone(name), past)) {
-        Ok(sandbox) => Some(sandbox),
+        Ok(sandbox) => Restored::Back(Box::new(sandbox)),
+        Err(RestoreError::Load(why)) if registry.homes.are_clustered() && Homes::is_home(name) => {
+            limited!(error, registry.group().plugin(), name, room = %name, %version, %why,
+                "home room stays closed: the version that is live here does not read its state; deploy one that does");
+            registry.metrics.unreadable.inc();
+            Restored::Left(why.to_string())
+        }
         Err(why) => {
             match journal.set_aside(name, past) {
                 Ok(file) => {
@@ -168,7 +190,7 @@ fn restore(
                 Err(error) => error!(room = %name, %version, %why, %error, "room not restored and lost"),
             }
             journal.forget(name);
-            None
+            Restored::SetAside
         }
     }
 }
@@ -203,7 +225,7 @@ impl Room {
 
     /// The node shuts down: what is worth keeping is kept.
     pub(super) fn last_words(&mut self) {
-        let kept = self.actor.checkpoint_if_new();
+        let kept = self.actor.keep_at_the_end();
         self.check(kept);
         self.write_out();
     }

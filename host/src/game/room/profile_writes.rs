@@ -54,6 +54,7 @@ impl Room {
     pub(super) fn write_out(&mut self) {
         self.actor.sandbox.write_inputs();
         let position = self.actor.sandbox.position();
+        let mut overtaken = Vec::new();
         for (user, put) in self.puts.pending.drain() {
             match self.registry.profiles.put(put, position) {
                 Ok(ticket) => self.puts.ticket = ticket,
@@ -62,12 +63,28 @@ impl Room {
                     let (plugin, room) = (self.registry.group().plugin(), &*self.name);
                     let text = "profile not replaced: another room was faster";
                     limited!(warn, plugin, room, room, user, %conflict, "{text}");
+                    overtaken.push(user);
                 }
             }
+        }
+        for user in overtaken {
+            self.take_over_stored(user);
         }
         // Who logs in anew is given what this room has put last.
         for (user, session) in self.left.drain(..) {
             self.registry.left(user, session);
+        }
+    }
+
+    /// A document of a player was refused. If the player plays here, and nowhere else, the guest finds what the store has
+    /// from now on, and the next document is taken. Otherwise all would be refused for as long as the player stays.
+    fn take_over_stored(&mut self, user: u64) {
+        let session = self.seats.session(user);
+        if session.is_some_and(|session| self.registry.plays_with(user, session))
+            && let Some(stored) = self.registry.profiles.get(user)
+        {
+            self.actor.sandbox.env().set_profile(user, Some(stored));
+            self.actor.sandbox.outdate_base();
         }
     }
 

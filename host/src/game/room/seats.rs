@@ -85,6 +85,12 @@ impl Seats {
         self.seats.get(&user).is_some_and(|seat| matches!(seat.place, Place::Here))
     }
 
+    /// The session of a user who sits here and is not on the way out.
+    pub(super) fn session(&self, user: u64) -> Option<SessionId> {
+        let seat = self.seats.get(&user)?;
+        matches!(seat.place, Place::Here).then_some(seat.session)
+    }
+
     /// Rises whenever somebody sits down, gets up or begins to move.
     pub(super) fn changes(&self) -> u64 {
         self.changes

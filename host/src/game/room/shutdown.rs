@@ -3,6 +3,7 @@
 //! A room that has ended goes on sending people on for as long as anybody can send to it, so that no frame is lost on the
 //! way: each session that sits here, or is just sitting down, is fenced off as for any move.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,29 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// How long it then waits for what was promised space in its mailbox.
 const PROMISED: Duration = Duration::from_secs(2);
 
+/// Why a room ends for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// Its guest wants it.
+    ByGame {
+        /// What the guest says of it.
+        reason: u32,
+    },
+    /// The host ends it, for this reason. What it was is kept as a dead letter.
+    Forced(String),
+    /// It cannot go on, or is not to. What it was has been set aside.
+    SetAside(String),
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByGame { reason } => write!(f, "closed by the game, reason {reason}"),
+            Self::Forced(why) | Self::SetAside(why) => f.write_str(why),
+        }
+    }
+}
+
 /// What is left to do once the guest takes nothing any more.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
@@ -43,10 +67,14 @@ impl Ending {
 
 impl Room {
     /// Moves everyone out, then ends.
-    pub(super) async fn close(&mut self, why: &str, mailbox: &mut mpsc::Receiver<Up>) {
-        let (plugin, room) = (self.registry.group().plugin(), &*self.name);
-        limited!(info, plugin, room, room, why, players = self.seats.len(), "room closed");
-        self.seats.clear_out(Homes::is_home(&self.name), why);
+    pub(super) async fn close(&mut self, closing: &Closing, mailbox: &mut mpsc::Receiver<Up>) {
+        let (plugin, room, players) = (self.registry.group().plugin(), &*self.name, self.seats.len());
+        let why = closing.to_string();
+        match closing {
+            Closing::ByGame { .. } => limited!(info, plugin, room, room, why, players, "room closed"),
+            _ => limited!(warn, plugin, room, room, why, players, "room closed by the host"),
+        }
+        self.seats.clear_out(Homes::is_home(&self.name), &why);
         self.see_off(mailbox).await;
     }
 
