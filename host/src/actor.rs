@@ -11,6 +11,7 @@ mod checkpoints;
 mod clock;
 mod command;
 pub mod deploy;
+mod ending;
 mod fault_window;
 mod group;
 mod lines;
@@ -233,7 +234,7 @@ impl Actor {
                 }
             }
             ActorCommand::Weigh(answer) => {
-                let _ = answer.send(Ok(self.sandbox.weight()));
+                let _ = answer.send(Ok(self.sandbox.weight_bound()));
                 Ok(())
             }
             ActorCommand::Swap(to, answer) => {

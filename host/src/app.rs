@@ -28,6 +28,7 @@ use crate::agent::{Agent, AgentError, KeyError};
 use crate::cluster::link::server::LinkServer;
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::IdError;
+use crate::cluster::node_name::NodeNameError;
 use crate::cluster::rollout::Rollout;
 use crate::config::{Config, Role};
 use crate::discovery::DiscoveryError;
@@ -95,16 +96,9 @@ pub enum StartError {
     /// The node's name.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// Another process has the name.
-    #[error(
-        "node id {node} is taken by the node at {holder}: stop that one, or take another node_id (SERVICE_ID)"
-    )]
-    NodeTaken {
-        /// The name.
-        node: String,
-        /// Where its holder is reached.
-        holder: String,
-    },
+    /// The node's name in the cluster.
+    #[error(transparent)]
+    NodeName(#[from] NodeNameError),
     /// The number of home rooms.
     #[error(transparent)]
     HomeRooms(#[from] membership::HomeRoomsError),

@@ -326,11 +326,15 @@ impl Discovery {
     /// lease. See [`Self::taken`].
     pub fn register_own(&self, key: &str, value: Vec<u8>, same: Same) -> Registration {
         match &self.backend {
-            Backend::Table(_) | Backend::Simulated(_) => self.register(key, value),
+            Backend::Table(_) => self.register(key, value),
             Backend::Etcd(etcd) => {
                 let registered = Arc::clone(etcd.registered());
                 let token = registered.add_own(key, value, same);
                 Registration::new(key, Kept::Etcd { registered, token })
+            }
+            Backend::Simulated(table) => {
+                let (token, table) = (table.register_own(key, value, same), Arc::clone(table));
+                Registration::new(key, Kept::Simulated { table, token })
             }
         }
     }
@@ -339,8 +343,9 @@ impl Discovery {
     /// there.
     pub fn taken(&self) -> watch::Receiver<Option<Bytes>> {
         match &self.backend {
-            Backend::Table(_) | Backend::Simulated(_) => watch::channel(None).1,
+            Backend::Table(_) => watch::channel(None).1,
             Backend::Etcd(etcd) => etcd.registered().taken(),
+            Backend::Simulated(table) => table.taken(),
         }
     }
 

@@ -2,7 +2,6 @@
 
 mod announcement;
 mod home_rooms;
-mod name;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub(super) use self::announcement::{Announcement, info};
 pub(super) use self::home_rooms::HomeRoomsError;
@@ -25,7 +24,8 @@ use crate::cluster::link::router::{Router, RouterParts};
 use crate::cluster::link::server::LinkServer;
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::node::{self, NodeInfo};
-use crate::cluster::placement::{NODES, Owner, Placement};
+use crate::cluster::node_name::{self, NodeNameError, TAKEN_GRACE};
+use crate::cluster::placement::{Owner, Placement};
 use crate::cluster::player_directory::PlayerDirectory;
 use crate::cluster::rollout::Standing;
 use crate::cluster::rooms::drain_progress::DrainProgress;
@@ -34,7 +34,7 @@ use crate::cluster::rooms::host_state::HostStates;
 use crate::cluster::rooms::rebalancer::Rebalancer;
 use crate::config::{Config, Role};
 use crate::discovery::backends::{Backends, BackendsError};
-use crate::discovery::{Discovery, DiscoveryError, Hold, Registration, Written};
+use crate::discovery::{Discovery, Registration};
 use crate::game::Homes;
 use crate::game::registry::Registry;
 use crate::journal::Dormant;
@@ -42,12 +42,6 @@ use crate::link::Link;
 use crate::peer::{Dialer, Security};
 use crate::proto::cluster::rooms_server::RoomsServer;
 use crate::snowflake::{self, Generator, SequenceOptions, Snowflake};
-
-/// Between two looks at a node id that is taken, and at a table that is away.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Beyond the time to live of a lease, so long is a node id waited for that another process holds.
-const TAKEN_GRACE: Duration = Duration::from_secs(5);
 
 /// How often a node tells how it does.
 const TELL: Duration = Duration::from_secs(2);
@@ -117,7 +111,7 @@ impl Membership {
         };
         Ok(Self {
             snowflake,
-            owner: Owner { node: node.clone(), process: name::process() },
+            owner: Owner { node: node.clone(), process: node_name::process() },
             node: node.into(),
             placement: Placement::new(&discovery),
             discovery,
@@ -146,30 +140,10 @@ impl Membership {
         self.homes.are_clustered()
     }
 
-    /// Takes this node's name, so that no other one has it. From then on others know of which rooms it has a state.
-    pub(super) async fn take_name(&self, info: &NodeInfo) -> Result<(), StartError> {
-        let key = format!("{NODES}{}", self.node);
-        let deadline = Instant::now() + self.ttl + TAKEN_GRACE;
-        let mut said = false;
-        loop {
-            match self.discovery.create(&key, info.write(), Hold::Lease).await {
-                Ok(Written::Done(_)) => return Ok(()),
-                Ok(Written::Refused(Some(entry))) => {
-                    let holder = NodeInfo::read(&entry.value).map(|info| info.grpc).unwrap_or_default();
-                    if Instant::now() > deadline {
-                        return Err(StartError::NodeTaken { node: self.node.to_string(), holder });
-                    }
-                    if !said {
-                        info!(node = %self.node, holder, "node id is taken, waiting for its lease to end");
-                        said = true;
-                    }
-                }
-                Ok(Written::Refused(None))
-                | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+    /// Takes this node's name, so that no other process has it. From then on others know of which rooms it has a
+    /// state.
+    pub(super) async fn take_name(&self, info: &NodeInfo) -> Result<(), NodeNameError> {
+        node_name::take(&self.discovery, info, self.ttl + TAKEN_GRACE).await
     }
 
     /// Stands among the others under these names until `stop` fires.
@@ -179,11 +153,7 @@ impl Membership {
         services: Vec<String>,
         stop: CancellationToken,
     ) -> JoinHandle<()> {
-        let place = self.discovery.register_own(
-            &format!("{NODES}{}", self.node),
-            announcement.first().write(),
-            NodeInfo::same_process,
-        );
+        let place = node_name::keep(&self.discovery, &announcement.first());
         let key = |service: &String| format!("backends/{service}/{}", self.node);
         let addr = announcement.info.grpc.clone();
         let backends: Vec<Registration> = services
@@ -222,7 +192,7 @@ impl Membership {
             let why = tokio::select! {
                 () = stop.cancelled() => return,
                 why = home_rooms::keep(&discovery, &placement, count) => why,
-                holder = name::taken(&discovery, started_ms, patience) => format!(
+                holder = node_name::taken(&discovery, started_ms, patience) => format!(
                     "another process has its node id, {node}: the one at {holder}. This one held no lease for a while, \
                      and its rooms are others' by now; stop one of the two, or give it another node_id (SERVICE_ID)"
                 ),
@@ -330,6 +300,10 @@ impl Membership {
             overtaken: HashMap::new(),
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
+            unreadable: HashMap::new(),
+            free_since: HashMap::new(),
+            last_owners: HashMap::new(),
+            told_unreadable: None,
             refusing: HashMap::new(),
             staying: HashMap::new(),
             progress: self.progress.clone(),

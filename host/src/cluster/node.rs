@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::deploy::Deployer;
 use crate::files;
-use crate::game::Homes;
 use crate::game::registry::Registry;
 use crate::journal::Dormant;
 
@@ -143,9 +142,10 @@ pub fn bits(homes: impl Iterator<Item = u32>) -> String {
 }
 
 /// What a host tells of its home rooms: [`NodeInfo::dormant`] and [`NodeInfo::holds`].
-pub fn homes_held(homes: &Homes, dormant: &Dormant) -> (String, String) {
+pub fn homes_held(registry: &Registry, dormant: &Dormant) -> (String, String) {
+    let homes = registry.homes();
     let dormant: BTreeSet<u32> = dormant.generations().keys().filter_map(|room| homes.number(room)).collect();
-    let held = homes.claims().into_keys().chain(dormant.iter().copied());
+    let held = homes.claims().into_keys().chain(registry.staged_homes()).chain(dormant.iter().copied());
     let held = bits(held.collect::<BTreeSet<_>>().into_iter());
     (bits(dormant.into_iter()), held)
 }

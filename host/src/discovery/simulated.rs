@@ -6,9 +6,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{DiscoveryError, Entry, Hold, Lease, View, Written};
+use super::{DiscoveryError, Entry, Hold, Lease, Same, View, Written};
 
 /// On what a write depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub trait Simulated: Debug + Send + Sync {
     fn write(&self, key: &str, value: Option<Vec<u8>>, hold: Hold, on: Condition) -> Answer<'_, Written>;
     /// See [`super::Discovery::register`]; the registration's number.
     fn register(&self, key: &str, value: Vec<u8>) -> u64;
+    /// See [`super::Discovery::register_own`]; the registration's number.
+    fn register_own(&self, key: &str, value: Vec<u8>, same: Same) -> u64;
+    /// See [`super::Discovery::taken`].
+    fn taken(&self) -> watch::Receiver<Option<Bytes>>;
     /// Changes what was registered under this number or, without a value, removes it.
     fn update(&self, key: &str, token: u64, value: Option<Vec<u8>>);
     /// See [`super::Discovery::lease`].

@@ -281,6 +281,11 @@ impl Registry {
         }
     }
 
+    /// Whether this is where the user plays at present, as far as this host knows.
+    pub(super) fn plays_with(&self, user: u64, session: SessionId) -> bool {
+        self.users().get(&user).is_some_and(|present| present.session == session)
+    }
+
     /// Forgets a session that has ended and has no seat here. Where it has one, its room says when it has let go.
     pub(super) fn ended(&self, user: u64, session: SessionId) {
         let mut users = self.users();

@@ -82,7 +82,11 @@ impl Repair {
         Self::begin_on(Arc::new(RealDisk), dir)
     }
 
-    pub(super) fn begin_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, JournalError> {
+    /// As [`Self::begin`], of a journal on another disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, JournalError> {
         // No directory is made for a journal that is not there.
         disk.list(dir).map_err(at(dir))?;
         let segments = Segments::open(disk, dir)?;

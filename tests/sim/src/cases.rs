@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             "frozen, then killed",
             plan(&[(8_000, Freeze { host: 0, for_ms: LONG }), (35_000, Kill { host: 0, for_ms: LONG })]),
         ),
+        ("two of a name", plan(&[(8_000, Twin { host: 0, for_ms: LONG })])),
         ("killed and back at once", plan(&[(8_000, Kill { host: 0, for_ms: 400 })])),
         ("all killed, back together", plan(&[(8_000, KillAll { for_ms: [LONG, LONG + 20, LONG + 40] })])),
         ("all killed, back one by one", plan(&[(8_000, KillAll { for_ms: [1_000, 9_000, 17_000] })])),
@@ -163,14 +164,47 @@ pub(crate) fn all() -> Vec<(&'static str, Plan)> {
             "gone back after probation",
             plan(&[(8_000, Deploy { host: 0, version: 2 }), (32_000, Rollback { host: 1 })]),
         ),
-    ]
-}
-
-/// Those that do not hold yet: at least one of their seeds fails. One that holds belongs above.
-pub(crate) fn open() -> Vec<(&'static str, Plan)> {
-    let plan = |faults: &[_]| Plan { faults: faults.to_vec() };
-    vec![
-        // Both act under the one name.
-        ("two of a name", plan(&[(8_000, Twin { host: 0, for_ms: LONG })])),
+        // A room comes back by a hand-over, and the lease is lost once more.
+        (
+            "no way to etcd, then etcd stops",
+            plan(&[(6_000, CutEtcd { host: 0, for_ms: 3_468 }), (16_536, EtcdStops { for_ms: 6_742 })]),
+        ),
+        (
+            "frozen, and etcd is empty later",
+            plan(&[(11_073, Freeze { host: 0, for_ms: 7_495 }), (30_173, EtcdEmpty)]),
+        ),
+        // States are there that not every version reads.
+        (
+            "the site dies, and a host that has missed a version is back first",
+            plan(&[
+                (13_698, Deploy { host: 0, version: 2 }),
+                (14_007, Kill { host: 2, for_ms: 9_337 }),
+                (22_736, KillSite { for_ms: [10_894, 10_227, 10_658] }),
+            ]),
+        ),
+        (
+            "gone back on probation while all hosts stop",
+            plan(&[
+                (6_000, Deploy { host: 0, version: 2 }),
+                (11_743, Rollback { host: 1 }),
+                (12_174, StopAll { for_ms: 187 }),
+            ]),
+        ),
+        (
+            "gone back on probation while a host has no power",
+            plan(&[
+                (6_000, Deploy { host: 1, version: 2 }),
+                (24_822, Rollback { host: 2 }),
+                (24_866, PowerCut { host: 0, for_ms: 686 }),
+            ]),
+        ),
+        // What is there cannot be trusted before an operator has looked at it.
+        (
+            "disk fails until there is no power, for long",
+            plan(&[
+                (6_000, DiskFails { host: 2, percent: 52, for_ms: 5_435 }),
+                (8_213, PowerCut { host: 2, for_ms: 7_910 }),
+            ]),
+        ),
     ]
 }

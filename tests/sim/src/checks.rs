@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Home rooms that no host, or more than one, acts for.
-    fn unowned(&self) -> Vec<u32> {
+    pub(crate) fn unowned(&self) -> Vec<u32> {
         let acting: Vec<u32> = self.hosts.values().flat_map(Host::acts_for).collect();
         (0..HOMES).filter(|home| acting.iter().filter(|it| *it == home).count() != 1).collect()
     }

@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hotseat::discovery::simulated::{Answer, Condition, Simulated};
-use hotseat::discovery::{DiscoveryError, Entry, Hold, Lease, View, Written};
+use hotseat::discovery::{DiscoveryError, Entry, Hold, Lease, Same, View, Written};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ struct Inner {
     /// Counts the times that etcd was lost: views that began before are not followed any more.
     away: watch::Sender<u64>,
     changed: Notify,
+    /// What stands in the place of an entry that is this process's own.
+    taken: watch::Sender<Option<Bytes>>,
     doubt: Notify,
     closing: CancellationToken,
     closed: CancellationToken,
@@ -46,6 +49,8 @@ struct Inner {
 #[derive(Clone)]
 struct Slot {
     token: u64,
+    /// How a value of this process is told from others', if it alone is to have the entry.
+    same: Option<Same>,
     change: u64,
     value: Option<Vec<u8>>,
     tried: i64,
@@ -74,6 +79,7 @@ impl Client {
             slots: Mutex::default(),
             away: watch::Sender::new(0),
             changed: Notify::new(),
+            taken: watch::Sender::new(None),
             doubt: Notify::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -123,9 +129,22 @@ impl Inner {
                 continue;
             };
             let until = sent + self.ttl.saturating_sub(MARGIN);
-            let _ = timeout(self.ttl / 3, self.pass(id)).await;
-            for id in std::mem::take(&mut old) {
-                let _ = self.ask(Ask::Revoke(id)).await;
+            old.push(id);
+            let complete = timeout(self.ttl / 3, self.pass(id)).await.unwrap_or(false);
+            let taken = self.taken.borrow().is_some();
+            let unknown = !complete && self.slots().values().any(|slot| slot.same.is_some());
+            if unknown && !taken {
+                sleep(PAUSE).await;
+                continue;
+            }
+            for other in std::mem::take(&mut old) {
+                if other != id || taken {
+                    let _ = self.ask(Ask::Revoke(other)).await;
+                }
+            }
+            if taken {
+                sleep(PAUSE).await;
+                continue;
             }
             old.push(id);
             if Instant::now() >= until {
@@ -189,24 +208,39 @@ impl Inner {
         }
     }
 
-    /// Brings what is registered to what it is to be.
-    async fn pass(&self, lease: i64) {
+    /// Brings what is registered to what it is to be; whether etcd has answered it all.
+    async fn pass(&self, lease: i64) -> bool {
         let all: Vec<_> = self.slots().iter().map(|(key, slot)| (key.clone(), slot.clone())).collect();
         for (key, slot) in all {
+            if slot.value.is_some()
+                && let Some(slot) = self.slots().get_mut(&key)
+            {
+                slot.tried = lease;
+            }
+            let anew = slot.written != Some((lease, slot.change));
+            let on = match (slot.same, &slot.value) {
+                (Some(same), Some(value)) => match self.look_at_own(&key, value, same).await {
+                    Some(Some(at)) => at,
+                    // It is another process's, which this one is told.
+                    Some(None) => continue,
+                    None => return false,
+                },
+                _ if anew => Condition::Always,
+                _ => Condition::Absent,
+            };
             let ask = match slot.value.clone() {
-                Some(value) => {
-                    if let Some(slot) = self.slots().get_mut(&key) {
-                        slot.tried = lease;
-                    }
-                    let anew = slot.written != Some((lease, slot.change));
-                    let on = if anew { Condition::Always } else { Condition::Absent };
-                    Ask::Write { key: key.clone(), value: Some(value), lease, on }
-                }
+                // What stands there already.
+                Some(_) if slot.same.is_some() && !anew && on != Condition::Absent => continue,
+                Some(value) => Ask::Write { key: key.clone(), value: Some(value), lease, on },
                 None => Ask::RemoveUnder { key: key.clone(), lease: slot.tried },
             };
             match self.ask(ask).await {
-                Ok(Told::NoLease) => return self.doubt.notify_one(),
-                Err(_) => return,
+                Ok(Told::NoLease) => {
+                    self.doubt.notify_one();
+                    return false;
+                }
+                Ok(Told::Written(Written::Refused(_))) if slot.same.is_some() => return false,
+                Err(_) => return false,
                 Ok(_) => {}
             }
             let mut slots = self.slots();
@@ -217,6 +251,32 @@ impl Inner {
                 }
             }
         }
+        true
+    }
+
+    /// Looks who has an entry that this process alone is to have: on what writing it depends, if that is nobody else.
+    /// None if etcd does not answer.
+    async fn look_at_own(&self, key: &str, value: &[u8], same: Same) -> Option<Option<Condition>> {
+        let Ok(Told::Entry(standing)) = self.ask(Ask::Get(key.to_owned())).await else { return None };
+        let other = standing.as_ref().filter(|entry| !same(&entry.value, value));
+        let other = other.map(|entry| entry.value.clone());
+        self.taken.send_if_modified(|taken| {
+            let news = *taken != other;
+            taken.clone_from(&other);
+            news
+        });
+        let at = standing.map_or(Condition::Absent, |entry| Condition::At(entry.revision));
+        Some(other.is_none().then_some(at))
+    }
+
+    fn register(&self, key: &str, value: Vec<u8>, same: Option<Same>) -> u64 {
+        let mut slots = self.slots();
+        let tried = slots.get(key).map_or(0, |slot| slot.tried);
+        let token = slots.len() as u64 + 1;
+        let slot = Slot { token, same, change: 1, value: Some(value), tried, written: None };
+        slots.insert(key.to_owned(), slot);
+        self.changed.notify_one();
+        token
     }
 
     /// Follows what begins so.
@@ -291,12 +351,15 @@ impl Simulated for Client {
     }
 
     fn register(&self, key: &str, value: Vec<u8>) -> u64 {
-        let mut slots = self.inner.slots();
-        let tried = slots.get(key).map_or(0, |slot| slot.tried);
-        let token = slots.len() as u64 + 1;
-        slots.insert(key.to_owned(), Slot { token, change: 1, value: Some(value), tried, written: None });
-        self.inner.changed.notify_one();
-        token
+        self.inner.register(key, value, None)
+    }
+
+    fn register_own(&self, key: &str, value: Vec<u8>, same: Same) -> u64 {
+        self.inner.register(key, value, Some(same))
+    }
+
+    fn taken(&self) -> watch::Receiver<Option<Bytes>> {
+        self.inner.taken.subscribe()
     }
 
     fn update(&self, key: &str, token: u64, value: Option<Vec<u8>>) {

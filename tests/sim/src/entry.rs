@@ -5,30 +5,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use hotseat::cluster::LINK_VERSION;
 use hotseat::cluster::node::{self, NodeInfo};
-use hotseat::cluster::placement::NODES;
+use hotseat::cluster::node_name::{self, TAKEN_GRACE};
 use hotseat::cluster::rollout::Standing;
-use hotseat::discovery::{Discovery, DiscoveryError, Hold, Written};
-use hotseat::game::Homes;
+use hotseat::discovery::Discovery;
+use hotseat::game::registry::Registry;
 use hotseat::journal::Dormant;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::HOMES;
 use crate::network::address;
 use crate::node::Given;
+use crate::{HOMES, TTL};
 
-/// How long a node's name is waited for, and between two looks at it.
-const NAME: Duration = Duration::from_secs(9);
-const LOOK: Duration = Duration::from_millis(500);
+/// How long a node's name is waited for, and how often a node tells how it does.
+const PATIENCE: Duration = TTL.saturating_add(TAKEN_GRACE);
 const TELL: Duration = Duration::from_secs(2);
 
 impl Given {
-    fn info(&self, draining: bool, behind: bool, homes: &Homes, dormant: &Dormant) -> NodeInfo {
-        let (dormant, holds) = node::homes_held(homes, dormant);
+    fn info(&self, draining: bool, behind: bool, registry: &Registry, dormant: &Dormant) -> NodeInfo {
+        let (dormant, holds) = node::homes_held(registry, dormant);
         NodeInfo {
             id: self.node.clone(),
             process: self.process.to_string(),
@@ -51,42 +50,36 @@ impl Given {
         }
     }
 
-    /// As `app::Membership::take_name`.
+    /// Takes the node's name, as `app::Membership::take_name`.
     pub(crate) async fn take_name(
         &self,
         discovery: &Discovery,
-        homes: &Homes,
+        registry: &Registry,
         dormant: &Dormant,
     ) -> Result<()> {
-        let key = format!("{NODES}{}", self.node);
-        let deadline = Instant::now() + NAME;
-        loop {
-            match discovery.create(&key, self.info(false, true, homes, dormant).write(), Hold::Lease).await {
-                Ok(Written::Done(_)) => return Ok(()),
-                Ok(Written::Refused(Some(_))) if Instant::now() > deadline => bail!("its name is taken"),
-                Ok(Written::Refused(_))
-                | Err(DiscoveryError::Away { .. } | DiscoveryError::NoLease { .. }) => {}
-                Err(error) => return Err(error).context("its name"),
-            }
-            sleep(LOOK).await;
-        }
+        Ok(node_name::take(discovery, &self.info(false, true, registry, dormant), PATIENCE).await?)
+    }
+
+    /// Completes when another process has the node's name; who that is.
+    pub(crate) async fn cast_out(&self, discovery: &Discovery) -> String {
+        node_name::taken(discovery, self.process, PATIENCE).await
     }
 
     /// As `app::Membership::stand`.
     pub(crate) async fn stand(
         self,
         discovery: Discovery,
-        homes: Arc<Homes>,
+        registry: Arc<Registry>,
         dormant: Dormant,
         mut draining: watch::Receiver<bool>,
         mut standing: watch::Receiver<Standing>,
         stop: CancellationToken,
     ) {
-        let mut told = self.info(false, true, &homes, &dormant);
-        let place = discovery.register(&format!("{NODES}{}", self.node), told.write());
+        let mut told = self.info(false, true, &registry, &dormant);
+        let place = node_name::keep(&discovery, &told);
         loop {
             let behind = standing.borrow_and_update().behind;
-            let now = self.info(*draining.borrow_and_update(), behind, &homes, &dormant);
+            let now = self.info(*draining.borrow_and_update(), behind, &registry, &dormant);
             if now != told {
                 place.update(now.write());
                 told = now;

@@ -111,7 +111,7 @@ impl World {
         lock(&self.operator).wiped(seen);
     }
 
-    fn ask_operator(&mut self, slot: usize, version: Option<usize>) {
+    pub(crate) fn ask_operator(&mut self, slot: usize, version: Option<usize>) {
         let (Some(process), Some(host)) = (self.slots[slot], self.host(slot)) else { return };
         let Some(up) = host.up().filter(|_| !host.frozen) else { return };
         if let Some(asks) =

@@ -24,7 +24,8 @@ use hotseat::discovery::Discovery;
 use hotseat::game::metrics::GameMetrics;
 use hotseat::game::registry::{Bounds, Parts, Registry};
 use hotseat::game::{Homes, Profiles};
-use hotseat::journal::{self, Dormant, Journal, SavedState, Steps, Surroundings};
+use hotseat::journal::check::Repair;
+use hotseat::journal::{self, Dormant, Journal, JournalError, SavedState, Steps, Surroundings};
 use hotseat::link::{Link, link};
 use hotseat::peer::Dialer;
 use hotseat::plugin::GAME_WORLD;
@@ -102,6 +103,8 @@ pub(crate) struct Up {
     /// None once it is closed.
     steps: Arc<Mutex<Option<Steps>>>,
     stop: CancellationToken,
+    /// Who has this process's name, once another one has.
+    cast_out: watch::Receiver<Option<String>>,
 }
 
 impl Given {
@@ -118,8 +121,17 @@ impl Given {
         let state_dir = self.state_dir();
         std::fs::create_dir_all(&state_dir)?;
         let surroundings = Surroundings { disk: Arc::new(self.disks.clone()), ..Surroundings::default() };
+        let dir = state_dir.join("journal");
         let (journal, mut saved_states, steps) =
-            Journal::stepped_in(&state_dir.join("journal"), JOURNAL, surroundings)?;
+            match Journal::stepped_in(&dir, JOURNAL, surroundings.clone()) {
+                Err(JournalError::Damaged { .. }) => {
+                    // The operator goes on with what can be trusted: all that was synced is.
+                    Repair::begin_on(Arc::new(self.disks.clone()), &dir)?.run()?;
+                    lock(&self.model).tell(format!("the journal of {} is repaired", self.node));
+                    Journal::stepped_in(&dir, JOURNAL, surroundings)?
+                }
+                opened => opened?,
+            };
         let journal = Arc::new(journal);
         for room in host_state::superseded(&state_dir, &saved_states) {
             saved_states.remove(&room);
@@ -133,7 +145,7 @@ impl Given {
         let steps = Arc::new(Mutex::new(Some(steps)));
         tokio::spawn(self.clone().write(Arc::clone(&steps), Arc::clone(&registry), journal.synced()));
         tokio::spawn(keep(Arc::clone(&journal), vec![Arc::clone(registry.group())]));
-        self.take_name(&discovery, registry.homes(), &dormant).await?;
+        self.take_name(&discovery, &registry, &dormant).await?;
         let (stop, draining) = (CancellationToken::new(), watch::Sender::new(false));
         let metrics = ClusterMetrics::register(&prometheus::Registry::new())?;
         let owner = Owner { node: self.node.clone(), process: self.process.to_string() };
@@ -163,12 +175,18 @@ impl Given {
         tokio::spawn(serve(port, (RoomsServer::new(receiver), shelf), arrived));
         tokio::spawn(self.clone().stand(
             discovery.clone(),
-            Arc::clone(registry.homes()),
+            Arc::clone(&registry),
             dormant.clone(),
             draining.subscribe(),
             rollout.standing(),
             stop.clone(),
         ));
+        let (told, cast_out) = watch::channel(None);
+        let (given, names) = (self.clone(), discovery.clone());
+        tokio::spawn(async move {
+            let holder = given.cast_out(&names).await;
+            told.send_replace(Some(holder));
+        });
         let (asking, asks) = link(64);
         tokio::spawn(Arc::clone(&registry).serve(asks));
         let rebalancer = Rebalancer {
@@ -185,6 +203,10 @@ impl Given {
             overtaken: HashMap::new(),
             left_to_others: HashMap::new(),
             ending: BTreeSet::new(),
+            unreadable: HashMap::new(),
+            free_since: HashMap::new(),
+            last_owners: HashMap::new(),
+            told_unreadable: None,
             refusing: HashMap::new(),
             staying: HashMap::new(),
             progress: DrainProgress::default(),
@@ -210,6 +232,7 @@ impl Given {
             discovery,
             steps,
             stop,
+            cast_out,
         })
     }
 
@@ -257,7 +280,7 @@ impl Given {
             group: Arc::clone(&group),
             artefacts: Artefacts::open(&self.state_dir(), GAME)?,
             first: Arc::clone(&self.stage.versions[0].bytes),
-            terms: Terms { probation: PROBATION, window: WINDOW },
+            terms: Terms { probation: PROBATION, window: WINDOW, pause_max: Duration::MAX },
             names: Names::default(),
         });
         let deployer = deployer.await?;
@@ -314,12 +337,22 @@ impl Up {
         lock(&self.steps).as_ref().is_none_or(|steps| steps.written() >= self.journal.position())
     }
 
-    /// As `app::Node::stop`; whether all that its rooms had to write is on disk.
+    /// Who has this process's name, once another one has.
+    pub(crate) fn cast_out(&self) -> Option<String> {
+        self.cast_out.borrow().clone()
+    }
+
+    /// As `app::App::stop`; whether all that its rooms had to write is on disk.
     pub(crate) async fn stop(self) -> bool {
-        self.draining.send_replace(true);
+        // What a process has that is cast out are others' rooms by now.
+        let member = self.cast_out().is_none();
+        if member {
+            self.draining.send_replace(true);
+        }
         let homes = self.registry.homes();
         let deadline = Instant::now() + DRAINING;
-        let others = || self.placement.nodes().iter().any(|it| it.takes_rooms() && *it.id != *self.node);
+        let others =
+            || member && self.placement.nodes().iter().any(|it| it.takes_rooms() && *it.id != *self.node);
         while !(homes.claims().is_empty() && self.registry.population().0 == 0)
             && others()
             && Instant::now() < deadline

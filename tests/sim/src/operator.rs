@@ -61,7 +61,7 @@ impl Operator {
         let this = Arc::clone(this);
         Some(async move {
             let answer = match bytes {
-                Some(bytes) => rollout.deploy(bytes).await,
+                Some(bytes) => rollout.deploy(bytes, true).await,
                 None => rollout.rollback().await,
             };
             let mut operator = lock(&this);

@@ -43,7 +43,7 @@ impl Announcement {
     /// As [`NodeInfo::dormant`] and [`NodeInfo::holds`] tell them.
     fn homes(&self) -> (String, String) {
         let Some(registry) = &self.registry else { return Default::default() };
-        node::homes_held(registry.homes(), &self.dormant)
+        node::homes_held(registry, &self.dormant)
     }
 
     /// What the node is before it has done anything.

@@ -72,6 +72,19 @@ pub enum HandOverError {
     /// The claim has changed, or cannot be changed.
     #[error("its claim: {0}")]
     Claim(String),
+    /// It may have been the other host's for a while, and has no owner by now, or a third one: what stands here may not be
+    /// its latest state. It is this host's no more.
+    #[error("its claim: it may have been given away, and is nobody's or another host's by now")]
+    Lost,
+}
+
+/// What became of a claim that was to be changed.
+enum Given {
+    Yes,
+    /// Nothing was changed.
+    No,
+    /// It was changed, or somebody else has changed it since.
+    Unknown,
 }
 
 /// Brings rooms to other hosts. Cheap to clone.
@@ -106,12 +119,17 @@ impl HandoverSender {
         let claim = Claim { key: format!("{HOMES}{home}"), revision: Some(revision) };
         let generation = registry.homes().generation(home);
         let load = Load { room: &name, packed: packed.as_ref(), documents, generation };
-        self.bring(load, &claim, to).await?;
-        registry.homes().given_up(home);
-        if let Some(packed) = packed {
-            packed.gone(name, to.id.clone());
+        let brought = self.bring(load, &claim, to).await;
+        if matches!(brought, Ok(()) | Err(HandOverError::Lost)) {
+            registry.homes().given_up(home);
         }
-        Ok(())
+        match (&brought, packed) {
+            (Ok(()), Some(packed)) => packed.gone(name, to.id.clone()),
+            (Err(HandOverError::Lost), Some(packed)) => packed.lost(name),
+            // It goes on here when it is dropped.
+            (_, packed) => drop(packed),
+        }
+        brought
     }
 
     /// Hands a room of a plugin over. From then on etcd says where it is.
@@ -158,11 +176,14 @@ impl HandoverSender {
             }
         };
         // From here on the claim says whose the room is.
-        if !self.give(claim, &owner, lease).await? {
-            let _ = host.drop(DropRequest { room: name.to_owned() }).await;
-            return Err(HandOverError::Claim("it was not ours to give".into()));
+        match self.give(claim, &owner, lease).await? {
+            Given::Yes => Ok(()),
+            Given::No => {
+                let _ = host.drop(DropRequest { room: name.to_owned() }).await;
+                Err(HandOverError::Claim("it was not ours to give".into()))
+            }
+            Given::Unknown => Err(HandOverError::Lost),
         }
-        Ok(())
     }
 
     /// Sends a room piece by piece.
@@ -218,7 +239,7 @@ impl HandoverSender {
     }
 
     /// Changes the owner. When the answer is lost, looks until it is known.
-    async fn give(&self, claim: &Claim, to: &str, lease: i64) -> Result<bool, HandOverError> {
+    async fn give(&self, claim: &Claim, to: &str, lease: i64) -> Result<Given, HandOverError> {
         let Claim { key, revision } = claim;
         let (owner, hold) = (to.as_bytes().to_vec(), Hold::Of(lease));
         let written = match revision {
@@ -226,14 +247,16 @@ impl HandoverSender {
             None => self.discovery.create(key, owner, hold).await,
         };
         match written {
-            Ok(Written::Done(_)) => return Ok(true),
-            Ok(Written::Refused(_)) => return Ok(false),
+            Ok(Written::Done(_)) => return Ok(Given::Yes),
+            Ok(Written::Refused(_)) => return Ok(Given::No),
             Err(DiscoveryError::Away { why }) => warn!(key, why, "owner of a room not known for the moment"),
             Err(error) => return Err(HandOverError::Claim(error.to_string())),
         }
         loop {
             match self.discovery.get(key).await {
-                Ok(entry) => return Ok(entry.is_some_and(|entry| entry.value == to.as_bytes())),
+                Ok(Some(entry)) if entry.value == to.as_bytes() => return Ok(Given::Yes),
+                Ok(entry) if entry.as_ref().map(|entry| entry.revision) == *revision => return Ok(Given::No),
+                Ok(_) => return Ok(Given::Unknown),
                 Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }

@@ -44,10 +44,18 @@ struct Superseded {
 }
 
 /// A journal as it was read; of no use once its files have changed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Read {
     files: Files,
     saved_states: BTreeMap<String, SavedState>,
+    /// Whether that is all there is.
+    is_readable: bool,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self { files: Files::new(), saved_states: BTreeMap::new(), is_readable: true }
+    }
 }
 
 /// The files of a journal.
@@ -93,6 +101,11 @@ impl HostStates {
         self.others()
             .iter()
             .all(|node| !self.read_anew(node).saved_states.keys().any(|room| Homes::is_home(room)))
+    }
+
+    /// Whether it can be told what a host has left: its journal is whole, or there is none. Blocks: reads it.
+    pub fn is_readable(&mut self, node: &str) -> bool {
+        self.read_anew(node).is_readable
     }
 
     /// What the hosts `nodes` have left of these home rooms, where it is later than the generation that is
@@ -179,9 +192,19 @@ impl HostStates {
     fn read_anew(&mut self, node: &str) -> &Read {
         let journal = self.dir.join(node).join("journal");
         let read = self.read.entry(node.to_owned()).or_default();
-        let files = files(&*self.disk, &journal).unwrap_or_default();
+        let files = match files(&*self.disk, &journal) {
+            Ok(files) => files,
+            Err(error) if error.kind() == ErrorKind::NotFound => Files::new(),
+            Err(error) => {
+                warn!(dir = %journal.display(), %error, "journal of another host cannot be read");
+                *read = Read { is_readable: false, ..Read::default() };
+                return read;
+            }
+        };
         if read.files != files {
-            *read = Read { files, saved_states: saved_states(&*self.disk, &journal) };
+            let saved_states = saved_states(&*self.disk, &journal);
+            let is_readable = saved_states.is_some();
+            *read = Read { files, saved_states: saved_states.unwrap_or_default(), is_readable };
         }
         read
     }
@@ -207,21 +230,21 @@ fn files(disk: &dyn Disk, journal: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// What a host's journal holds, also while the host writes to it.
-fn saved_states(disk: &dyn Disk, journal: &Path) -> BTreeMap<String, SavedState> {
+/// What a host's journal holds, also while the host writes to it; none if that cannot be said.
+fn saved_states(disk: &dyn Disk, journal: &Path) -> Option<BTreeMap<String, SavedState>> {
     match journal::look_at(disk, journal) {
         Ok(Found::Rooms { saved_states, torn, .. }) => {
             if let Some((path, offset)) = torn {
                 warn!(file = %path.display(), offset, "journal of another host ends within a record; what stands before it counts");
             }
-            saved_states
+            Some(saved_states)
         }
         // A host that has only begun has left nothing.
-        Ok(Found::DeadLetter(_)) | Err(InspectError::Empty(_)) => BTreeMap::new(),
-        Err(InspectError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
+        Ok(Found::DeadLetter(_)) | Err(InspectError::Empty(_)) => Some(BTreeMap::new()),
+        Err(InspectError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Some(BTreeMap::new()),
         Err(error) => {
             warn!(dir = %journal.display(), %error, "journal of another host cannot be read");
-            BTreeMap::new()
+            None
         }
     }
 }

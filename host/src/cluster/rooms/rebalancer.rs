@@ -58,6 +58,14 @@ pub struct Rebalancer {
     pub ending: BTreeSet<String>,
     /// Brings rooms to other hosts.
     pub handover_sender: HandoverSender,
+    /// Home rooms whose state the live version did not read, and when that was.
+    pub unreadable: HashMap<u32, Instant>,
+    /// Home rooms that nobody has, and since when.
+    pub free_since: HashMap<u32, Instant>,
+    /// The host that each home room was claimed by last.
+    pub last_owners: HashMap<u32, String>,
+    /// When it was last said that rooms wait for a journal that cannot be read.
+    pub told_unreadable: Option<Instant>,
     /// Hosts that have not taken a room a moment ago.
     pub refusing: HashMap<String, Instant>,
     /// Before this, rooms that nobody has are left alone. An etcd that has lost its data shows no claims though others still
@@ -154,7 +162,8 @@ impl Rebalancer {
             let to_be = rendezvous(home.to_be_bytes(), hosts.iter().copied());
             let ours = self.homes().owns(home);
             match owner {
-                Some(owner) if *owner == self.owner && !ours && !self.is_ending(home) => wanted.push(home),
+                Some(owner) if *owner == self.owner && !ours && self.is_ready(home) => wanted.push(home),
+                Some(owner) if *owner == self.owner && !ours => {}
                 Some(owner) if *owner != self.owner && ours => self.lost(home, owner),
                 Some(_) if ours && to_be.is_some_and(|host| host != self.node) => {
                     leaving.extend(to_be.map(|host| (home, host.to_owned())));
@@ -166,6 +175,7 @@ impl Rebalancer {
             }
         }
         self.left_to_others.retain(|home, _| !claims.contains_key(home));
+        self.free_since.retain(|home, _| !claims.contains_key(home));
         self.yield_dormant(&claims).await;
         self.mark_kept().await;
         self.tend_moved().await;
@@ -175,13 +185,23 @@ impl Rebalancer {
             match (self.discovery.get(&key).await, home) {
                 (Ok(Some(entry)), Some(home)) if entry.value == self.owner.write() => wanted.push(home),
                 (Ok(Some(entry)), None) if entry.value == self.owner.write() => {
-                    self.registry.open_staged(&room)
+                    self.registry.open_staged(&room, self.registry.now_ms())
                 }
-                (Ok(_), _) => self.registry.unstage(&room),
+                // It was given to this host under a lease that is over, or its host has ended before that.
+                (Ok(None), Some(home)) if begins => wanted.push(home),
+                (Ok(None), Some(_)) => {}
+                (Ok(Some(_)), Some(_)) => {
+                    if let Some(generation) = self.registry.leave_staged(&room) {
+                        self.leave_ending(room, generation);
+                    }
+                }
+                (Ok(_), None) => self.registry.unstage(&room),
                 // Whose it is will be known later.
                 (Err(_), _) => {}
             }
         }
+        self.hold_back(&mut wanted, &claims, &nodes).await;
+        self.last_owners.extend(claims.iter().map(|(home, (owner, _))| (*home, owner.node.clone())));
         self.claim_all(wanted).await;
         if busy && !draining {
             // Where a room is, a version on probation can be taken back from it to the state that it was handed.
@@ -202,7 +222,7 @@ impl Rebalancer {
                 continue;
             }
             if self.registry.has_staged(&room) {
-                self.registry.open_staged(&room);
+                self.registry.open_staged(&room, self.registry.now_ms());
             } else if !self.registry.is_open(&room) {
                 // One that is away is asked again at the next look.
                 let _ = self.discovery.remove(&format!("{MOVED}{room}"), revision).await;
@@ -228,10 +248,24 @@ impl Rebalancer {
         self.ending.insert(room);
     }
 
+    /// A room ends here, and its state stays in the journal.
+    fn leave_ending(&mut self, room: String, generation: u64) {
+        if self.registry.is_open(&room) {
+            self.dormant.leave(&room, generation);
+            self.ending.insert(room);
+        }
+    }
+
+    /// Whether a room that was given to this host can begin here.
+    fn is_ready(&mut self, home: u32) -> bool {
+        !self.is_ending(home) && !self.is_unreadable(home)
+    }
+
     /// Whether a room that was given up still stands here, with a state that counts no more.
     fn is_ending(&mut self, home: u32) -> bool {
         let room = Homes::name(home);
-        let ending = self.ending.contains(&room) && self.registry.is_open(&room);
+        let stands = self.registry.is_open(&room) && !self.registry.has_staged(&room);
+        let ending = self.ending.contains(&room) && stands;
         if !ending {
             self.ending.remove(&room);
         }

@@ -56,6 +56,11 @@ impl Packed {
         // A room whose task has ended is gone all the more.
         let _ = self.gone.send(Gone { room, node: Some(node) });
     }
+
+    /// Some other host has or had it, by the name of `room`. What the journal holds of it stays there.
+    pub fn lost(self, room: String) {
+        let _ = self.gone.send(Gone { room, node: None });
+    }
 }
 
 /// A player's document on its way to another host.
@@ -139,10 +144,11 @@ impl Registry {
         staged.iter().filter(|(_, room)| room.since.elapsed() > than).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A room is this host's: it begins, if it has been waiting.
-    pub fn open_staged(&self, name: &str) {
+    /// A room is this host's: it begins, if it has been waiting. `at_ms` is the time before it was claimed: whoever claims it
+    /// after that, because this host has stood still, has a later state.
+    pub fn open_staged(&self, name: &str, at_ms: u64) {
         if let Some(Staged { begin, generation, .. }) = self.staged().remove(name) {
-            let generation = following(generation, self.now_ms());
+            let generation = following(generation, at_ms);
             if let Some(home) = self.homes.number(name) {
                 self.homes.raise(home, generation);
             }
@@ -157,6 +163,19 @@ impl Registry {
             debug!(room = name, "room that was to come here is forgotten");
             let _ = begin.send(false);
         }
+    }
+
+    /// Another host has a room that was to come here, and may go on from what was loaded: that stays in the journal. Its
+    /// generation there, if the room was waiting.
+    pub fn leave_staged(&self, name: &str) -> Option<u64> {
+        let Staged { generation, .. } = self.staged().remove(name)?;
+        debug!(room = name, "room that was to come here is another host's");
+        Some(copied(generation))
+    }
+
+    /// The home rooms that wait for their claim.
+    pub fn staged_homes(&self) -> Vec<u32> {
+        self.staged().keys().filter_map(|name| self.homes.number(name)).collect()
     }
 
     /// Stops a room and packs its state; `None` if it is not open.

@@ -57,6 +57,10 @@ impl Rooms for Receiver {
             return Err(Status::unavailable("this host holds no lease at present"));
         };
         let TakeHead { room, from, generation, .. } = head;
+        // What stands here is of another state, and must not be taken for this one.
+        if self.registry.is_open(&room) {
+            return Err(Status::failed_precondition(format!("room {room} is here already")));
+        }
         if let Some(home) = home {
             self.registry.homes().raise(home, generation);
         }

@@ -32,7 +32,7 @@ impl Rebalancer {
         if homes.is_empty() {
             return;
         }
-        let count = homes.len();
+        let (count, at_ms) = (homes.len(), self.registry.now_ms());
         let claims: Vec<_> = stream::iter(homes)
             .map(|home| {
                 let (discovery, owner) = (&self.discovery, &self.owner);
@@ -48,11 +48,16 @@ impl Rebalancer {
                 Claim::Theirs(_) | Claim::Later => None,
             })
             .collect();
-        let later = self.bring_back(ours.iter().map(|(home, (_, anew))| (*home, *anew))).await;
-        ours.retain(|home, _| !later.contains(home));
+        let later = self.bring_back(ours.iter().map(|(home, (_, anew))| (*home, *anew)), at_ms).await;
+        for (home, (revision, _)) in ours.extract_if(.., |home, _| later.contains(home)) {
+            if self.is_unreadable(home) {
+                // Free for a host whose version reads it. If it cannot be removed now, that is tried again with the claim.
+                let _ = self.discovery.remove(&format!("{HOMES}{home}"), revision).await;
+            }
+        }
         for (home, (revision, _)) in &ours {
             self.homes().claimed(*home, *revision);
-            self.registry.open_staged(&Homes::name(*home));
+            self.registry.open_staged(&Homes::name(*home), at_ms);
         }
         debug!(claimed = ours.len(), of = count, "home rooms claimed");
     }

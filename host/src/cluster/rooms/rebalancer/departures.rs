@@ -43,6 +43,8 @@ impl DepartingRoom {
 struct Refusals {
     hosts: Mutex<HashMap<String, Instant>>,
     rooms: Mutex<HashMap<String, Instant>>,
+    /// Home rooms that are this host's no more, though nobody has taken them.
+    lost: Mutex<Vec<String>>,
 }
 
 impl Rebalancer {
@@ -68,6 +70,7 @@ impl Rebalancer {
         let refusals = Refusals {
             hosts: Mutex::new(std::mem::take(&mut self.refusing)),
             rooms: Mutex::new(std::mem::take(&mut self.staying)),
+            lost: Mutex::default(),
         };
         {
             let (rebalancer, refusals) = (&*self, &refusals);
@@ -78,6 +81,10 @@ impl Rebalancer {
         }
         self.refusing = refusals.hosts.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.staying = refusals.rooms.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for room in refusals.lost.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let generation = self.homes().number(&room).map_or(0, |home| self.homes().generation(home));
+            self.leave_ending(room, generation);
+        }
         let (_, staying) = self.progress.told();
         self.metrics.staying.set(i64::try_from(staying.len()).unwrap_or(i64::MAX));
     }
@@ -104,6 +111,15 @@ impl Rebalancer {
                 debug!(room, to = host, "room handed over");
                 return;
             }
+            Err(HandOverError::Lost) if matches!(leaving, DepartingRoom::Home(_)) => {
+                warn!(
+                    room,
+                    to = host,
+                    "it is not known whether the room was handed over: whoever has the latest state goes on"
+                );
+                locked(&refusals.lost).push(room);
+                return;
+            }
             // The next room would fare no better.
             Err(why @ HandOverError::Refused { .. }) => {
                 locked(&refusals.hosts).insert(host.to_owned(), Instant::now());
@@ -120,7 +136,7 @@ impl Rebalancer {
     }
 }
 
-fn locked(map: &Mutex<HashMap<String, Instant>>) -> MutexGuard<'_, HashMap<String, Instant>> {
-    // The maps are whole at every step.
-    map.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(refusals: &Mutex<T>) -> MutexGuard<'_, T> {
+    // They are whole at every step.
+    refusals.lock().unwrap_or_else(PoisonError::into_inner)
 }

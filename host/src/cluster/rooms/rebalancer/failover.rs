@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::Rebalancer;
 use crate::blocking;
@@ -18,12 +18,28 @@ use crate::game::registry::following;
 /// How long the new owner of a room has to take up the state that this host has of it.
 const TAKING_UP: Duration = Duration::from_secs(60);
 
+/// How long a host waits before it tries again to read a state that its version did not read.
+const UNREADABLE: Duration = Duration::from_secs(5);
+
+/// How often it is said that rooms wait for a journal that cannot be read.
+const TELL_UNREADABLE: Duration = Duration::from_secs(30);
+
+/// A room that nobody has for so long may be begun by any host.
+const LEFT_FREE: Duration = Duration::from_secs(15);
+
 impl Rebalancer {
     /// Rooms that were not handed over go on from the latest state that this host, or one that is gone, has
     /// of them. It is on this host's disk, and what is older counts no more, before anybody is let in. With
     /// each room: whether nobody had it. The rooms that cannot go on before what was loaded of them here has
     /// ended.
-    pub(super) async fn bring_back(&mut self, homes: impl Iterator<Item = (u32, bool)>) -> BTreeSet<u32> {
+    ///
+    /// `at_ms` is the time before they were claimed. It goes into their generations, not the time at which they begin: if this
+    /// host stands still in between, and others claim them meanwhile, theirs are later.
+    pub(super) async fn bring_back(
+        &mut self,
+        homes: impl Iterator<Item = (u32, bool)>,
+        at_ms: u64,
+    ) -> BTreeSet<u32> {
         let generations = self.dormant.generations();
         let (mut wanted, mut staged, mut later) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (home, anew) in homes {
@@ -71,7 +87,7 @@ impl Rebalancer {
                 marked,
             ];
             let latest = known.into_iter().flatten().max().unwrap_or(0).max(self.homes().generation(home));
-            let generation = following(latest, self.registry.now_ms());
+            let generation = following(latest, at_ms);
             self.homes().raise(home, generation);
             begun.insert(home, generation);
             if self.dormant.is_on_disk(&room) {
@@ -89,9 +105,16 @@ impl Rebalancer {
         if !back.is_empty() {
             let rooms: Vec<String> = back.keys().cloned().collect();
             bytes = back.values().map(|past| past.base.len()).sum();
-            self.registry.restore(back).await;
+            let closed = self.registry.restore(back).await;
             for room in rooms {
-                self.dormant.remove(&room);
+                if !closed.contains(&room) {
+                    self.dormant.remove(&room);
+                } else if let Some(home) = self.homes().number(&room) {
+                    // It counts, and is not to be superseded, until a version reads it.
+                    begun.remove(&home);
+                    later.insert(home);
+                    self.unreadable.insert(home, Instant::now());
+                }
             }
         }
         let position = self.registry.group().world().journal.position();
@@ -124,12 +147,63 @@ impl Rebalancer {
         let Some(holder) = rendezvous(home.to_be_bytes(), holders.into_iter()) else {
             // Those that cannot run it yet.
             let waits = nodes.iter().any(|node| node.has_dormant(home) && node.id != self.node);
-            return to_be == Some(&*self.node) && !(waits && self.is_left(home));
+            return self.may_begin(home, to_be) && !(waits && self.is_left(home));
         };
         if holder == self.node {
-            return true;
+            return !self.is_unreadable(home);
         }
-        to_be == Some(&*self.node) && !self.is_left(home)
+        self.may_begin(home, to_be) && !self.is_left(home)
+    }
+
+    /// Of rooms that nobody has, those are left free whose last host is gone and has left a journal that cannot be read: what
+    /// it was told would be lost if they went on without. An operator repairs the journal, or takes it away.
+    pub(super) async fn hold_back(
+        &mut self,
+        wanted: &mut Vec<u32>,
+        claims: &HashMap<u32, (Owner, u64)>,
+        nodes: &[NodeInfo],
+    ) {
+        let is_gone = |node: &String| *node != self.node && !nodes.iter().any(|it| it.id == *node);
+        let last: BTreeMap<u32, String> = wanted
+            .iter()
+            .filter(|home| !claims.contains_key(home))
+            .filter_map(|home| {
+                Some((*home, self.last_owners.get(home).filter(|node| is_gone(node))?.clone()))
+            })
+            .collect();
+        let gone: BTreeSet<String> = last.values().cloned().collect();
+        let mut unreadable = BTreeSet::new();
+        for node in gone {
+            let name = node.clone();
+            if self.with_estates(move |host_states| host_states.is_readable(&name)).await == Some(false) {
+                unreadable.insert(node);
+            }
+        }
+        let before = wanted.len();
+        wanted.retain(|home| last.get(home).is_none_or(|node| !unreadable.contains(node)));
+        let rooms = before - wanted.len();
+        if rooms > 0 && self.told_unreadable.is_none_or(|told| told.elapsed() > TELL_UNREADABLE) {
+            self.told_unreadable = Some(Instant::now());
+            error!(
+                rooms,
+                hosts = ?unreadable,
+                "home rooms wait for the journal of a host that is gone, which cannot be read: repair it with `hotseat journal \
+                 repair`, or take its directory away to go on without"
+            );
+        }
+    }
+
+    /// Whether it is this host's turn to begin a room: it is `to_be` here, or the host that it is to be on has not begun it,
+    /// since its version does not read the state.
+    fn may_begin(&mut self, home: u32, to_be: Option<&str>) -> bool {
+        let free_since = *self.free_since.entry(home).or_insert_with(Instant::now);
+        let is_ours = to_be == Some(&*self.node);
+        (is_ours || free_since.elapsed() > LEFT_FREE) && !self.is_unreadable(home)
+    }
+
+    /// Whether this host's version did not read the state of a room just now.
+    pub(super) fn is_unreadable(&self, home: u32) -> bool {
+        self.unreadable.get(&home).is_some_and(|since| since.elapsed() < UNREADABLE)
     }
 
     /// Whether a room is left to another host that has a state of it.
