@@ -268,7 +268,7 @@ pub(crate) async fn playing(etcd: &Etcd, prefix: &str, least: u64) {
 }
 
 /// What nodes below `prefix` tell. What it watches ends with it.
-fn discovery(etcd: &Etcd, prefix: &str) -> Discovery {
+pub(crate) fn discovery(etcd: &Etcd, prefix: &str) -> Discovery {
     Discovery::etcd(Options { prefix: prefix.into(), ..options(&etcd.url(), TTL) }).unwrap()
 }
 

@@ -3,9 +3,10 @@
 use hotseat_client::Client;
 use misbehave::{ANSWER, ECHO, FILL, RECALL, STORE};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, discovery, owner};
 use crate::guests::{guests, relabelled};
 use crate::process::{Told, hotseat};
+use crate::world::eventually;
 
 /// Bytes of the large state: more than a message of gRPC may have had, and more than a manifest allows by
 /// itself.
@@ -26,6 +27,16 @@ async fn drain(cluster: &mut Cluster, node: &str) -> Told {
     let mut command = hotseat(dir.path());
     command.args(["cluster", "drain", "--admin", &admin]);
     Told::from(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
+}
+
+/// Waits until a host has home rooms: another one has heard of it then, and hands them over.
+async fn has_rooms(cluster: &Cluster, host: &str) {
+    let discovery = discovery(&cluster.etcd, "/test");
+    let rooms = discovery.watch("rooms/home/");
+    eventually("home rooms of a host", async || {
+        rooms.borrow().entries.values().any(|entry| owner(&entry.value) == host).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +70,8 @@ async fn a_large_room_goes_in_pieces_and_one_that_cannot_go_is_named_and_keeps_n
     // A host that takes no room that large, but all the others.
     cluster.add_with("game-3", "game", &[&PATIENT[..], &["--handover-max-bytes", "2097152"]].concat());
     cluster.kill("game-1");
+    // A host that game-2 has not heard of yet is no host to it.
+    has_rooms(&cluster, "game-3").await;
     let told = drain(&mut cluster, "game-2").await;
     let words = ["1 rooms are open", " stays: game-3: the state of room home/", "takes 2097152 at most"];
     told.failed(1, &words);

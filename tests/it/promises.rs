@@ -11,6 +11,14 @@ fn every_test_that_holds_a_promise_exists() {
     for named in page.split('`').filter(|text| text.contains(".rs::")) {
         let (path, name) = named.split_once("::").unwrap();
         let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        if path.starts_with("tests/sim/") {
+            assert!(
+                text.contains(&format!("\"{name}\"")),
+                "docs/promises.md names {named}, which is no case"
+            );
+            found += 1;
+            continue;
+        }
         let (before, _) = text
             .split_once(&format!("fn {name}("))
             .unwrap_or_else(|| panic!("docs/promises.md names {named}, which is not there"));
