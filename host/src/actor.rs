@@ -33,7 +33,7 @@ use budget::{Accounted, Budget, sending_ns};
 pub use caps::{Caps, TooMuchAsked};
 pub use checkpoints::keep;
 pub use clock::Clock;
-pub(crate) use command::{ActorCommand, HandOver, RehearsalInput};
+pub(crate) use command::{ActorCommand, HandOver, RehearsalInput, Weight};
 pub(crate) use fault_window::FaultWindow;
 pub use group::{ActorGroup, ActorGroupParts, Live, RegisterError};
 pub use report::Report;
@@ -234,7 +234,7 @@ impl Actor {
                 }
             }
             ActorCommand::Weigh(answer) => {
-                let _ = answer.send(Ok(self.sandbox.weight_bound()));
+                let _ = answer.send(Ok(self.sandbox.weigh()));
                 Ok(())
             }
             ActorCommand::Swap(to, answer) => {

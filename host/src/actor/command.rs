@@ -27,13 +27,22 @@ pub(crate) struct HandOver {
     pub(crate) bytes: usize,
 }
 
+/// How large an actor's state is, bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weight {
+    /// As the last snapshot was.
+    pub(crate) last: usize,
+    /// The most that one may have now: the guest may have grown since.
+    pub(crate) most: usize,
+}
+
 /// What an actor can be told.
 #[derive(Debug)]
 pub(crate) enum ActorCommand {
     /// Write the state down, for a rehearsal.
     Snapshot(oneshot::Sender<Result<RehearsalInput, String>>),
-    /// Say about how many bytes the state has.
-    Weigh(oneshot::Sender<Result<usize, String>>),
+    /// Say how large the state is.
+    Weigh(oneshot::Sender<Result<Weight, String>>),
     /// Hand over to another version.
     Swap(Arc<Version>, oneshot::Sender<Result<HandOver, String>>),
     /// Go back to an earlier version.

@@ -77,7 +77,7 @@ pub(super) async fn ask_all(
     let (under_way, peak) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
     let asked = rooms.into_iter().map(|room| async move {
         let bytes = match ask(&room, ActorCommand::Weigh).await {
-            Some(Ok(bytes)) => bytes,
+            Some(Ok(weight)) => weight.last,
             // One that is down weighs nothing and answers at once; one that has ended does so below.
             Some(Err(_)) | None => 0,
         };

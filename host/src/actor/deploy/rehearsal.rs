@@ -50,8 +50,8 @@ pub(super) struct Rehearsed {
 async fn heaviest(rooms: &[ActorHandle]) -> Option<usize> {
     let mut heaviest = None;
     for (at, room) in rooms.iter().enumerate() {
-        if let Some(Ok(bytes)) = ask(room, ActorCommand::Weigh).await {
-            heaviest = heaviest.max(Some((bytes, at)));
+        if let Some(Ok(weight)) = ask(room, ActorCommand::Weigh).await {
+            heaviest = heaviest.max(Some((weight.most, at)));
         }
     }
     heaviest.map(|(_, at)| at)

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::base::Base;
 use super::rebuild::begin;
 use super::{Sandbox, SwapError, World};
+use crate::actor::Weight;
 use crate::journal::SavedState;
 use crate::plugin::{InputError, LoadError, Records, Version};
 
@@ -94,9 +95,10 @@ impl Sandbox {
         self.journalled = self.log.bytes();
     }
 
-    /// The most bytes that a snapshot may have now. The guest may have grown since the last one.
-    pub(crate) fn weight_bound(&self) -> usize {
-        self.weight().max(self.instance.snapshot_bound())
+    /// How large the state is.
+    pub(crate) fn weigh(&self) -> Weight {
+        let last = self.weight();
+        Weight { last, most: last.max(self.instance.snapshot_bound()) }
     }
 
     /// The position in the journal behind all that the disk has to have before this actor may say what it knows; 0 if
